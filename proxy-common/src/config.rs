@@ -1,0 +1,55 @@
+//! What every program reads before it decides: the one element of `CONFIG`.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{V4, V6};
+
+/// Whose connections the socket path translates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Scope {
+    /// Nobody's.
+    Off = 0,
+    /// Processes in the node's own network namespace.
+    Host = 1,
+    /// Every process under the agent's cgroup root.
+    All = 2,
+}
+
+/// How many ServiceCIDRs of a family the datapath knows.
+pub const SERVICE_CIDRS_MAX: usize = 8;
+
+/// An address prefix, ready to be compared: an address is inside when `address & mask == network`.
+/// An element whose mask is zero is unused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Prefix<A> {
+    /// The network address.
+    pub network: A,
+    /// Ones where the address must agree.
+    pub mask: A,
+}
+
+/// The element of `CONFIG`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Config {
+    /// Cookie of the node's network namespace (`SO_NETNS_COOKIE`, kernel ≥ 5.14).
+    pub host_netns_cookie: u64,
+    /// A [`Scope`] as its number, for TCP.
+    pub socket_lb_tcp: u8,
+    /// A [`Scope`] as its number, for UDP.
+    pub socket_lb_udp: u8,
+    /// How many elements of [`Self::service_cidrs_v4`] are used.
+    pub service_cidr_count_v4: u8,
+    /// How many elements of [`Self::service_cidrs_v6`] are used.
+    pub service_cidr_count_v6: u8,
+    /// Zero.
+    pub pad: [u8; 4],
+    /// The cluster's IPv4 ServiceCIDRs: an address inside that no Service owns is dropped.
+    pub service_cidrs_v4: [Prefix<V4>; SERVICE_CIDRS_MAX],
+    /// The cluster's IPv6 ServiceCIDRs.
+    pub service_cidrs_v6: [Prefix<V6>; SERVICE_CIDRS_MAX],
+}
+
+const _: () = assert!(size_of::<Config>() == 16 + 8 * 8 + 8 * 32);

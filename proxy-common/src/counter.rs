@@ -1,0 +1,66 @@
+//! Counters: elements of the per-CPU array `COUNTERS`, packets each.
+
+use crate::{DropReason, RejectReason};
+
+/// Elements of `COUNTERS`.
+pub const COUNTERS: u32 = 64;
+
+/// What is counted. The index is stable: events from 0, rejects from 8, drops from 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Counter {
+    /// A flow was opened on the packet path.
+    FlowOpened,
+    /// A flow got its first answer and moved to the main tables.
+    FlowAnswered,
+    /// A connection was translated at connect().
+    SocketConnected,
+    /// A datagram was translated at sendmsg().
+    SocketSent,
+    /// A flow could not move to the main tables because they are full; it stays where unanswered
+    /// flows are.
+    FlowTablesFull,
+    /// A packet or connection was refused with an answer.
+    Reject(RejectReason),
+    /// A packet was dropped.
+    Drop(DropReason),
+}
+
+impl Counter {
+    /// Those that are neither rejects nor drops.
+    pub const EVENTS: &'static [Self] = &[
+        Self::FlowOpened,
+        Self::FlowAnswered,
+        Self::SocketConnected,
+        Self::SocketSent,
+        Self::FlowTablesFull,
+    ];
+
+    /// The element of `COUNTERS`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> u32 {
+        match self {
+            Self::FlowOpened => 0,
+            Self::FlowAnswered => 1,
+            Self::SocketConnected => 2,
+            Self::SocketSent => 3,
+            Self::FlowTablesFull => 4,
+            Self::Reject(reason) => 8 + reason as u32,
+            Self::Drop(reason) => 16 + reason as u32,
+        }
+    }
+
+    /// The name that metrics, tables and JSON use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FlowOpened => "flow-opened",
+            Self::FlowAnswered => "flow-answered",
+            Self::SocketConnected => "socket-connected",
+            Self::SocketSent => "socket-sent",
+            Self::FlowTablesFull => "flow-tables-full",
+            Self::Reject(reason) => reason.name(),
+            Self::Drop(reason) => reason.name(),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Flows: what was decided for a connection, kept so that every later packet follows it.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{Address, Be16, Nanoseconds, ServiceId, Tuple};
+
+/// Whether a flow belongs to a Service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FlowKind {
+    /// Translated for a Service.
+    Service = 0,
+    /// No Service's: a direct flow that shares client port and endpoint with a Service's flow, and
+    /// is kept apart from it by another source port.
+    Direct = 1,
+}
+
+/// What has been seen on one half of a flow. Each half records its own direction only; who wants
+/// the connection's state reads both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct FlowFlags {
+    bits: u8,
+}
+
+impl FlowFlags {
+    /// TCP: a FIN was seen in this direction.
+    pub const FIN: Self = Self { bits: 1 };
+    /// TCP: the last packet in this direction was a RST.
+    pub const RST: Self = Self { bits: 2 };
+    /// Both directions have been seen: the flow lives in the main tables.
+    pub const ANSWERED: Self = Self { bits: 4 };
+
+    /// No flag.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { bits: 0 }
+    }
+
+    /// Whether every flag of `other` is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.bits & other.bits == other.bits
+    }
+
+    /// These flags and those of `other`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self { bits: self.bits | other.bits }
+    }
+
+    /// These flags without those of `other`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self { bits: self.bits & !other.bits }
+    }
+}
+
+/// One half of a flow.
+///
+/// In `DST_FLOWS_*` the key is the tuple a packet has when it comes in, and the value says which
+/// destination to write; in `SRC_FLOWS_*` the key is the tuple a packet has when it goes out, and
+/// the value says which source to write. The other end's port is written too: it differs from the
+/// one on the wire when the flow had to be kept apart from another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Flow<A: Address> {
+    /// When the flow was opened.
+    pub created: Nanoseconds,
+    /// When its last packet in this direction was seen.
+    pub last_seen: Nanoseconds,
+    /// Packets in this direction, GSO packets counted once.
+    pub packets: u64,
+    /// Bytes in this direction, from the network header on.
+    pub bytes: u64,
+    /// The address to write: destination in `DST_FLOWS_*`, source in `SRC_FLOWS_*`.
+    pub address: A,
+    /// The port to write beside [`Self::address`].
+    pub port: Be16,
+    /// The port to write at the other end.
+    pub other_port: Be16,
+    /// The Service port, or [`ServiceId::NONE`].
+    pub service: ServiceId,
+    /// See [`FlowFlags`].
+    pub flags: FlowFlags,
+    /// A [`FlowKind`] as its number.
+    pub kind: u8,
+    /// Zero.
+    pub pad: [u8; 6],
+    /// Zero.
+    pub align: A::Align,
+}
+
+impl<A: Address> Flow<A> {
+    /// The key of the other half, for a half in `DST_FLOWS_*` under `key`: the tuple of the answer
+    /// as it goes out to the client.
+    #[inline(always)]
+    #[must_use]
+    pub fn reply_key(&self, key: &Tuple<A>) -> Tuple<A> {
+        Tuple::new((self.address, self.port), (key.source, self.other_port), key.protocol)
+    }
+
+    /// The key of the other half, for a half in `SRC_FLOWS_*` under `key`: the tuple of the
+    /// client's packets as they come in.
+    #[inline(always)]
+    #[must_use]
+    pub fn forward_key(&self, key: &Tuple<A>) -> Tuple<A> {
+        Tuple::new((key.destination, self.other_port), (self.address, self.port), key.protocol)
+    }
+}

@@ -1,0 +1,125 @@
+//! What a frontend leads to: the value of `SERVICES_V4` and `SERVICES_V6`.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::{FrontendKind, Seconds};
+
+/// Names a Service port of one family: Kubernetes' (namespace, name, port) made small. All
+/// frontends of the Service port share it. Never 0 for a Service; 0 marks "no Service" in a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct ServiceId {
+    id: u32,
+}
+
+impl ServiceId {
+    /// No Service: a flow that is kept apart from a Service's flow, but is not one.
+    pub const NONE: Self = Self::new(0);
+
+    /// From its number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(id: u32) -> Self {
+        Self { id }
+    }
+
+    /// Its number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.id
+    }
+}
+
+/// A run of slots in `SLOTS`: `base`, `base + 1`, … `base + count - 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct SlotRange {
+    /// The first slot.
+    pub base: u32,
+    /// How many slots; 0 when the set is empty.
+    pub count: u32,
+}
+
+/// How an endpoint is picked for a new flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Algorithm {
+    /// Each slot is as likely as any other.
+    Random = 0,
+}
+
+/// Bits of [`Service::flags`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct ServiceFlags {
+    bits: u16,
+}
+
+impl ServiceFlags {
+    /// New flows use the local set only (`internalTrafficPolicy` or `externalTrafficPolicy: Local`,
+    /// whichever rules this frontend).
+    pub const LOCAL_ONLY: Self = Self { bits: 1 };
+    /// `sessionAffinity: ClientIP`.
+    pub const AFFINITY: Self = Self { bits: 2 };
+    /// Sources are checked against `SOURCE_RANGES_*` before anything else.
+    pub const SOURCE_RANGES: Self = Self { bits: 4 };
+
+    /// No flag.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { bits: 0 }
+    }
+
+    /// Whether every flag of `other` is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.bits & other.bits == other.bits
+    }
+
+    /// These flags and those of `other`.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self { bits: self.bits | other.bits }
+    }
+
+    /// The bits, as stored.
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        self.bits
+    }
+}
+
+/// What a frontend leads to. Replaced as a whole: a packet sees the old endpoint sets or the new
+/// ones.
+///
+/// The value under [`crate::Frontend::cluster_ip_marker`] is all zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
+#[repr(C)]
+pub struct Service {
+    /// The Service port.
+    pub id: ServiceId,
+    /// See [`ServiceFlags`].
+    pub flags: ServiceFlags,
+    /// A [`FrontendKind`] as its number; 0 in a ClusterIP marker.
+    pub kind: u8,
+    /// An [`Algorithm`] as its number.
+    pub algorithm: u8,
+    /// The cluster set: endpoints anywhere.
+    pub cluster: SlotRange,
+    /// The local set: endpoints on this node.
+    pub local: SlotRange,
+    /// How long a client stays with its endpoint, when [`ServiceFlags::AFFINITY`] is set.
+    pub affinity: Seconds,
+}
+
+const _: () = assert!(size_of::<Service>() == 28);
+
+impl Service {
+    /// The kind of frontend; `None` for the ClusterIP marker.
+    #[must_use]
+    pub const fn frontend_kind(&self) -> Option<FrontendKind> {
+        FrontendKind::from_number(self.kind)
+    }
+}

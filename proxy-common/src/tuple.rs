@@ -1,0 +1,51 @@
+//! The five-tuple: what identifies a flow in one direction at one hook.
+
+use crate::{Address, Be16, Protocol};
+
+/// Source, destination and protocol of a packet as it is on the wire at the hook that looks it
+/// up. The key of every flow table.
+///
+/// SCTP and UDP have ports like TCP; an ICMP echo has its identifier in both port fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct Tuple<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// Source port.
+    pub source_port: Be16,
+    /// Destination port.
+    pub destination_port: Be16,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+impl<A: Address> Tuple<A> {
+    /// A tuple from its parts.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(source: (A, Be16), destination: (A, Be16), protocol: Protocol) -> Self {
+        Self {
+            source: source.0,
+            destination: destination.0,
+            source_port: source.1,
+            destination_port: destination.1,
+            protocol,
+            pad: [0; 3],
+        }
+    }
+
+    /// The tuple of a packet that goes the other way.
+    #[inline(always)]
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        Self::new(
+            (self.destination, self.destination_port),
+            (self.source, self.source_port),
+            self.protocol,
+        )
+    }
+}
