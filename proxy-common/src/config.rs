@@ -44,8 +44,10 @@ pub struct Config {
     pub service_cidr_count_v4: u8,
     /// How many elements of [`Self::service_cidrs_v6`] are used.
     pub service_cidr_count_v6: u8,
-    /// Zero.
-    pub pad: [u8; 4],
+    /// The first port that masqueraded flows may use, host order.
+    pub masquerade_port_base: u16,
+    /// How many ports from there on; 0 means none.
+    pub masquerade_port_count: u16,
     /// The cluster's IPv4 ServiceCIDRs: an address inside that no Service owns is dropped.
     pub service_cidrs_v4: [Prefix<V4>; SERVICE_CIDRS_MAX],
     /// The cluster's IPv6 ServiceCIDRs.

@@ -16,9 +16,6 @@ pub enum Counter {
     SocketConnected,
     /// A datagram was translated at sendmsg().
     SocketSent,
-    /// A flow could not move to the main tables because they are full; it stays where unanswered
-    /// flows are.
-    FlowTablesFull,
     /// A packet or connection was refused with an answer.
     Reject(RejectReason),
     /// A packet was dropped.
@@ -27,13 +24,8 @@ pub enum Counter {
 
 impl Counter {
     /// Those that are neither rejects nor drops.
-    pub const EVENTS: &'static [Self] = &[
-        Self::FlowOpened,
-        Self::FlowAnswered,
-        Self::SocketConnected,
-        Self::SocketSent,
-        Self::FlowTablesFull,
-    ];
+    pub const EVENTS: &'static [Self] =
+        &[Self::FlowOpened, Self::FlowAnswered, Self::SocketConnected, Self::SocketSent];
 
     /// The element of `COUNTERS`.
     #[inline(always)]
@@ -44,7 +36,6 @@ impl Counter {
             Self::FlowAnswered => 1,
             Self::SocketConnected => 2,
             Self::SocketSent => 3,
-            Self::FlowTablesFull => 4,
             Self::Reject(reason) => 8 + reason as u32,
             Self::Drop(reason) => 16 + reason as u32,
         }
@@ -58,7 +49,6 @@ impl Counter {
             Self::FlowAnswered => "flow-answered",
             Self::SocketConnected => "socket-connected",
             Self::SocketSent => "socket-sent",
-            Self::FlowTablesFull => "flow-tables-full",
             Self::Reject(reason) => reason.name(),
             Self::Drop(reason) => reason.name(),
         }

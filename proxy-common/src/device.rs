@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::{V4, V6};
+
 /// What is behind a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -34,8 +36,13 @@ pub struct Device {
     pub ethernet: u8,
     /// Zero.
     pub pad: [u8; 2],
+    /// The IPv4 address that packets leaving by this device are masqueraded to; zero when there is
+    /// none. A bridge port has its bridge's; a device without an address has the node's.
+    pub masquerade_v4: V4,
+    /// The IPv6 address, likewise.
+    pub masquerade_v6: V6,
     /// The device's name, NUL-padded (`IFNAMSIZ`).
     pub name: [u8; 16],
 }
 
-const _: () = assert!(size_of::<Device>() == 20);
+const _: () = assert!(size_of::<Device>() == 40);

@@ -10,6 +10,8 @@ use crate::{Address, Be16, Nanoseconds, ServiceId, Tuple};
 pub enum FlowKind {
     /// Translated for a Service.
     Service = 0,
+    /// The masqueraded stretch of a Service's flow: from this node to the endpoint.
+    Masquerade = 2,
     /// No Service's: a direct flow that shares client port and endpoint with a Service's flow, and
     /// is kept apart from it by another source port.
     Direct = 1,
@@ -30,6 +32,10 @@ impl FlowFlags {
     pub const RST: Self = Self { bits: 2 };
     /// Both directions have been seen: the flow lives in the main tables.
     pub const ANSWERED: Self = Self { bits: 4 };
+    /// This half is the way of the answers; its pair is the way of the one who opened the flow.
+    pub const REPLY: Self = Self { bits: 8 };
+    /// The source to write is not known yet: the device that the packet leaves by decides.
+    pub const PENDING: Self = Self { bits: 16 };
 
     /// No flag.
     #[must_use]
@@ -95,19 +101,19 @@ pub struct Flow<A: Address> {
 }
 
 impl<A: Address> Flow<A> {
-    /// The key of the other half, for a half in `DST_FLOWS_*` under `key`: the tuple of the answer
-    /// as it goes out to the client.
+    /// The key of the other half (in `SRC_FLOWS_*`), for a half in `DST_FLOWS_*` under `key`: the
+    /// tuple of what goes the other way as it goes out.
     #[inline(always)]
     #[must_use]
-    pub fn reply_key(&self, key: &Tuple<A>) -> Tuple<A> {
+    pub fn src_key(&self, key: &Tuple<A>) -> Tuple<A> {
         Tuple::new((self.address, self.port), (key.source, self.other_port), key.protocol)
     }
 
-    /// The key of the other half, for a half in `SRC_FLOWS_*` under `key`: the tuple of the
-    /// client's packets as they come in.
+    /// The key of the other half (in `DST_FLOWS_*`), for a half in `SRC_FLOWS_*` under `key`: the
+    /// tuple of what goes the other way as it comes in.
     #[inline(always)]
     #[must_use]
-    pub fn forward_key(&self, key: &Tuple<A>) -> Tuple<A> {
+    pub fn dst_key(&self, key: &Tuple<A>) -> Tuple<A> {
         Tuple::new((key.destination, self.other_port), (self.address, self.port), key.protocol)
     }
 }

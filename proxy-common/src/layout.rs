@@ -176,14 +176,14 @@ pub const MAPS: &[MapSpec] = &[
     spec(
         "SOCKETS_V4",
         MapKind::LruHash,
-        ("SocketKey<V4>", "SocketOrigin<V4>"),
+        ("SocketKey<V4>", "SocketPeer<V4>"),
         SOCKETS_MAX,
         "Sockets translated at connect() or sendmsg(), and the frontend their owner asked for.",
     ),
     spec(
         "SOCKETS_V6",
         MapKind::LruHash,
-        ("SocketKey<V6>", "SocketOrigin<V6>"),
+        ("SocketKey<V6>", "SocketPeer<V6>"),
         SOCKETS_MAX,
         "Sockets translated at connect() or sendmsg(), and the frontend their owner asked for.",
     ),

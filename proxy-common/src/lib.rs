@@ -50,7 +50,7 @@ pub use reason::{DropReason, RejectReason};
 pub use reject_budget::{REJECTS_PER_SECOND, RejectBudget};
 pub use service::{Algorithm, Service, ServiceFlags, ServiceId, SlotRange};
 pub use service_name::ServiceName;
-pub use socket::{SocketKey, SocketOrigin};
+pub use socket::{SocketKey, SocketPeer};
 pub use source_range::SourceRangeKey;
 pub use time::{Nanoseconds, Seconds};
 pub use tuple::Tuple;

@@ -7,7 +7,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
-    Address, AffinityKey, Backend, Flow, FragmentKey, Frontend, Prefix, SocketKey, SocketOrigin,
+    Address, AffinityKey, Backend, Flow, FragmentKey, Frontend, Prefix, SocketKey, SocketPeer,
     SourceRangeKey, Tuple, V4, V6,
 };
 
@@ -42,7 +42,7 @@ pod! {
     Frontend { address, port, protocol, pad }
     Prefix { network, mask }
     SocketKey { cookie, address, port, pad, align }
-    SocketOrigin { address, port, pad, service }
+    SocketPeer { address, port, pad, service, backend }
     SourceRangeKey { prefix_length, service, client }
     Tuple { source, destination, source_port, destination_port, protocol, pad }
 }

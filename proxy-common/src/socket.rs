@@ -2,17 +2,20 @@
 
 use bytemuck::Zeroable;
 
-use crate::{Address, Be16, ServiceId};
+use crate::{Address, BackendId, Be16, ServiceId};
 
-/// A socket and the endpoint it was sent to: the key of `SOCKETS_V4` and `SOCKETS_V6`.
+/// A socket and one of its peers: the key of `SOCKETS_V4` and `SOCKETS_V6`.
+///
+/// With an endpoint as the peer, the element says which frontend the socket's owner asked for; with
+/// a frontend as the peer (unconnected UDP only), which endpoint its datagrams go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct SocketKey<A: Address> {
     /// The socket's cookie (`bpf_get_socket_cookie`), unique until reboot.
     pub cookie: u64,
-    /// The endpoint's address.
+    /// The peer's address.
     pub address: A,
-    /// The endpoint's port.
+    /// The peer's port.
     pub port: Be16,
     /// Zero.
     pub pad: [u8; 6],
@@ -29,26 +32,28 @@ impl<A: Address> SocketKey<A> {
     }
 }
 
-/// The frontend that the socket's owner asked for, and is shown by `getpeername()` and
-/// `recvfrom()`.
+/// The other name of a socket's peer: the frontend behind an endpoint, or the endpoint behind a
+/// frontend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
-pub struct SocketOrigin<A> {
-    /// The frontend's address.
+pub struct SocketPeer<A> {
+    /// Its address.
     pub address: A,
-    /// The frontend's port.
+    /// Its port.
     pub port: Be16,
     /// Zero.
     pub pad: [u8; 2],
     /// The Service port.
     pub service: ServiceId,
+    /// The endpoint.
+    pub backend: BackendId,
 }
 
-impl<A: Address> SocketOrigin<A> {
-    /// An origin from its parts.
+impl<A: Address> SocketPeer<A> {
+    /// A peer from its parts.
     #[inline(always)]
     #[must_use]
-    pub fn new(address: A, port: Be16, service: ServiceId) -> Self {
-        Self { address, port, pad: [0; 2], service }
+    pub fn new(address: A, port: Be16, service: ServiceId, backend: BackendId) -> Self {
+        Self { address, port, pad: [0; 2], service, backend }
     }
 }
