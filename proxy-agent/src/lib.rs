@@ -1,1 +1,6 @@
-//! x
+//! Sluice's agent as a library: the control plane, and the edges where it meets the kernel, the
+//! Kubernetes API and the command line.
+//!
+//! The control plane is pure: no clock, no I/O, no async; time is an argument. The edges are thin.
+//! The binary `sluice` calls [`cli::run`]; tests use the control plane directly.
+
