@@ -1,0 +1,245 @@
+//! How an eBPF object is built: the only file that knows.
+//!
+//! Finds a compiler whose `core` can be had for BPF, and bpf-linker; runs a second cargo on the
+//! binaries of `proxy-ebpf`; refuses an object that the kernel would refuse. It installs nothing
+//! (that is `setup`), and knows nothing of what is in the objects.
+//!
+//! Two callers compile this file: `proxy-agent/build.rs`, which embeds the objects, and xtask.
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+
+/// The target of the objects. Every machine that we run on is little-endian.
+const TARGET: &str = "bpfel-unknown-none";
+
+/// The package and the profile (in the workspace's manifest) that the objects are built from.
+const PACKAGE: &str = "proxy-ebpf";
+const PROFILE: &str = "bpf";
+
+/// Debian's compiler (rustc-web), and where libstd-rust-web-dev-bpf puts `core` for it.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+/// Where `core` for BPF comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Core {
+    /// The toolchain has the sources (rustup's component rust-src): built along with us.
+    Source,
+    /// This other compiler has it ready-made.
+    Prebuilt(PathBuf),
+}
+
+/// All that a build needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Toolchain {
+    cargo: PathBuf,
+    core: Core,
+    linker: PathBuf,
+}
+
+/// Why there is no object.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// Neither way to a `core` for BPF is there.
+    NoCore { rustc: PathBuf },
+    /// bpf-linker is neither in `PATH` nor among cargo's binaries.
+    NoLinker,
+    /// A program could not be run, a file could not be read.
+    Io { what: PathBuf, source: io::Error },
+    /// cargo said no; it printed the reason.
+    Cargo { status: std::process::ExitStatus },
+    /// The file is not an ELF object.
+    NotElf { object: PathBuf, source: object::Error },
+    /// Code that may panic is left, and the kernel has nothing to panic with.
+    Panics { object: PathBuf, symbol: String },
+    /// There are no types in it: neither maps nor programs could be loaded.
+    NoBtf { object: PathBuf },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCore { rustc } => write!(
+                f,
+                "no `core` library for {TARGET}: neither has {} the component rust-src, nor has \
+                 {DEBIAN_RUSTC} the target (Debian: rustc-web, libstd-rust-web-dev-bpf); \
+                 run `cargo xtask setup`",
+                rustc.display()
+            ),
+            Self::NoLinker => {
+                write!(f, "bpf-linker is not in PATH nor in ~/.cargo/bin; run `cargo xtask setup`")
+            }
+            Self::Io { what, source } => write!(f, "{}: {source}", what.display()),
+            Self::Cargo { status } => {
+                write!(f, "cargo could not build {PACKAGE} for {TARGET} ({status}), see above")
+            }
+            Self::NotElf { object, source } => write!(f, "{}: {source}", object.display()),
+            Self::Panics { object, symbol } => write!(
+                f,
+                "{}: the symbol {symbol} means that code which may panic is left (an index, a \
+                 division, an unwrap), and the kernel refuses to load it; write that code so that \
+                 it can't",
+                object.display()
+            ),
+            Self::NoBtf { object } => write!(
+                f,
+                "{}: no .BTF section; bpf-linker was not told --btf, or debug information is off \
+                 in the profile {PROFILE}",
+                object.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The linker, or `None`: looked for in `PATH`, then where `cargo install` puts it.
+pub(crate) fn find_linker() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+    env::split_paths(&path)
+        .chain(cargo_home.or(home).map(|home| home.join("bin")))
+        .map(|directory| directory.join("bpf-linker"))
+        .find(|file| file.is_file())
+}
+
+/// The way to `core`, or `None`: `rustc` is the compiler of the toolchain in use.
+pub(crate) fn find_core(rustc: &Path) -> Result<Option<Core>, Error> {
+    if sysroot(rustc)?.join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file() {
+        return Ok(Some(Core::Source));
+    }
+    let debian = Path::new(DEBIAN_RUSTC);
+    if debian.is_file() && sysroot(debian)?.join("lib/rustlib").join(TARGET).is_dir() {
+        return Ok(Some(Core::Prebuilt(debian.to_owned())));
+    }
+    Ok(None)
+}
+
+fn sysroot(rustc: &Path) -> Result<PathBuf, Error> {
+    let output = Command::new(rustc)
+        .args(["--print", "sysroot"])
+        .output()
+        .map_err(|source| Error::Io { what: rustc.to_owned(), source })?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()))
+}
+
+impl Toolchain {
+    /// What there is to build with. `cargo` and `rustc` are those of the build that goes on, as
+    /// cargo's environment variables of these names say.
+    pub(crate) fn find(cargo: &Path, rustc: &Path) -> Result<Self, Error> {
+        let core =
+            find_core(rustc)?.ok_or_else(|| Error::NoCore { rustc: rustc.to_owned() })?;
+        let linker = find_linker().ok_or(Error::NoLinker)?;
+        Ok(Self { cargo: cargo.to_owned(), core, linker })
+    }
+
+    /// Builds the binaries `names` for kernels of `arch`, checks them, and returns where they
+    /// are.
+    ///
+    /// `target` is a directory for this purpose alone: the cargo that called us holds the lock on
+    /// its own, and would wait for us for ever.
+    pub(crate) fn build(
+        &self,
+        workspace: &Path,
+        target: &Path,
+        arch: &str,
+        names: &[&str],
+    ) -> Result<Vec<PathBuf>, Error> {
+        let mut cargo = self.command(workspace, target, arch);
+        for name in names {
+            cargo.args(["--bin", name]);
+        }
+        let status = cargo
+            .status()
+            .map_err(|source| Error::Io { what: self.cargo.clone(), source })?;
+        if !status.success() {
+            return Err(Error::Cargo { status });
+        }
+        let built = target.join(TARGET).join(PROFILE);
+        let objects: Vec<_> = names.iter().map(|name| built.join(name)).collect();
+        for object in &objects {
+            check(object)?;
+        }
+        Ok(objects)
+    }
+
+    fn command(&self, workspace: &Path, target: &Path, arch: &str) -> Command {
+        let mut cargo = Command::new(&self.cargo);
+        for name in env::vars_os().map(|(name, _)| name).filter(is_of_the_outer_build) {
+            cargo.env_remove(name);
+        }
+        let mut flags = OsString::new();
+        flags.push("-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f-Clinker=");
+        flags.push(&self.linker);
+        flags.push(format!("\x1f--cfg=bpf_target_arch=\"{arch}\""));
+        cargo
+            .current_dir(workspace)
+            .args(["build", "--package", PACKAGE, "--no-default-features"])
+            .args(["--target", TARGET, "--profile", PROFILE])
+            .env("CARGO_TARGET_DIR", target)
+            .env("CARGO_BUILD_BUILD_DIR", target)
+            .env("CARGO_ENCODED_RUSTFLAGS", flags)
+            // On a stable toolchain, and for this child alone: aya-ebpf uses inline assembly for
+            // BPF, and cargo its `-Z`.
+            .env("RUSTC_BOOTSTRAP", "1");
+        match &self.core {
+            Core::Source => cargo.args(["-Z", "build-std=core"]),
+            Core::Prebuilt(rustc) => cargo.env("RUSTC", rustc),
+        };
+        cargo
+    }
+}
+
+/// Whether an environment variable was set for, or by, the cargo that runs us, and would bend
+/// the cargo that we run: its package, its flags, its compiler and wrappers, its directories.
+fn is_of_the_outer_build(name: &OsString) -> bool {
+    /// How to reach registries, how to print, and the jobs we may run beside our siblings.
+    const KEPT: [&str; 9] = [
+        "CARGO_HOME",
+        "CARGO_HTTP_",
+        "CARGO_MAKEFLAGS",
+        "CARGO_NET_",
+        "CARGO_REGISTRIES_",
+        "CARGO_REGISTRY_",
+        "CARGO_SOURCE_",
+        "CARGO_TERM_",
+        "CARGO_UNSTABLE_",
+    ];
+    const OTHERS: [&str; 7] = [
+        "RUSTC",
+        "RUSTC_LINKER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_WRAPPER",
+        "RUSTDOC",
+        "RUSTDOCFLAGS",
+        "RUSTFLAGS",
+    ];
+    name.to_str().is_some_and(|name| {
+        OTHERS.contains(&name)
+            || (name.starts_with("CARGO_") && !KEPT.iter().any(|kept| name.starts_with(kept)))
+    })
+}
+
+/// Refuses an object that can't be loaded, with the reason that the verifier would not give.
+fn check(path: &Path) -> Result<(), Error> {
+    let bytes =
+        fs::read(path).map_err(|source| Error::Io { what: path.to_owned(), source })?;
+    let elf = object::File::parse(&*bytes)
+        .map_err(|source| Error::NotElf { object: path.to_owned(), source })?;
+    let panicking = elf
+        .symbols()
+        .filter_map(|symbol| symbol.name().ok())
+        .find(|name| name.contains("panicking"));
+    if let Some(symbol) = panicking {
+        return Err(Error::Panics { object: path.to_owned(), symbol: symbol.to_owned() });
+    }
+    let typed = elf.section_by_name(".BTF").is_some_and(|section| section.size() > 0);
+    if typed { Ok(()) } else { Err(Error::NoBtf { object: path.to_owned() }) }
+}
