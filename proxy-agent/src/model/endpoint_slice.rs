@@ -1,0 +1,75 @@
+//! EndpointSlices.
+
+use std::{net::IpAddr, sync::Arc};
+
+use proxy_common::Protocol;
+
+use super::{Family, NamespacedName, Object};
+
+/// An EndpointSlice, pruned to what decides where traffic goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Its name.
+    pub name: NamespacedName,
+    /// The Service whose endpoints these are. `None` when the slice counts for nobody: no label
+    /// `kubernetes.io/service-name`, a label that hands it to another proxy or marks it headless,
+    /// or `addressType: FQDN`.
+    pub service: Option<NamespacedName>,
+    /// `addressType`.
+    pub family: Family,
+    /// `ports`: how port names resolve to numbers in this slice.
+    pub ports: Vec<EndpointPort>,
+    /// `endpoints` that have an address which can be used.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Object for EndpointSlice {
+    type Key = NamespacedName;
+
+    fn key(&self) -> NamespacedName {
+        self.name.clone()
+    }
+}
+
+/// An entry of `ports` that has a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// `name`; empty when it has none.
+    pub name: Arc<str>,
+    /// `protocol`.
+    pub protocol: Protocol,
+    /// `port`.
+    pub port: u16,
+}
+
+/// An entry of `endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `addresses[0]`: the only one that counts.
+    pub address: IpAddr,
+    /// `nodeName`.
+    pub node: Option<Arc<str>>,
+    /// `conditions`.
+    pub conditions: Conditions,
+    /// `hints.forNodes[].name`.
+    pub for_nodes: Vec<Arc<str>>,
+    /// `hints.forZones[].name`.
+    pub for_zones: Vec<Arc<str>>,
+}
+
+/// An endpoint's `conditions`, absent ones filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    /// `ready`; true when absent.
+    pub ready: bool,
+    /// `serving`; true when absent.
+    pub serving: bool,
+    /// `terminating`; false when absent.
+    pub terminating: bool,
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        Self { ready: true, serving: true, terminating: false }
+    }
+}
