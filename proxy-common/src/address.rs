@@ -91,7 +91,7 @@ impl V6 {
     #[inline(always)]
     #[must_use]
     pub fn from_words(words: [u32; 4]) -> Self {
-        bytemuck::cast(words)
+        bytemuck::must_cast(words)
     }
 
     /// The IPv4 address inside `::ffff:a.b.c.d`, if it is one (RFC 4291 §2.5.5.2).
@@ -138,7 +138,7 @@ impl Address for V6 {
 
     #[inline(always)]
     fn words(self) -> [u32; 4] {
-        bytemuck::cast(self)
+        bytemuck::must_cast(self)
     }
 
     fn to_ip(self) -> IpAddr {

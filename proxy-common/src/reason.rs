@@ -56,6 +56,8 @@ reasons! {
         SourceRange = 13, "source-range";
         /// A packet of an SCTP Service port whose target port differs.
         SctpPort = 14, "sctp-port";
+        /// The device that the packet leaves by has no address to masquerade with.
+        NoMasqueradeAddress = 15, "no-masquerade-address";
     }
 }
 

@@ -1,51 +1,70 @@
-//! The eBPF programs.
+//! The eBPF programs: entry points of a few lines each. What they decide is in the library; how they
+//! reach the kernel is in [`kernel`].
+//!
+//! On any other target this is an empty program, so that the workspace builds as a whole.
+
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
-#[cfg(not(target_arch = "bpf"))]
-fn main() {}
+#[cfg(target_arch = "bpf")]
+mod kernel;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
+    //! Names are what the agent loads and what `bpftool prog` shows.
+
     use aya_ebpf::{
-        bindings::TC_ACT_UNSPEC,
-        btf_maps::{Array, HashMap},
-        macros::{btf_map, classifier},
-        programs::TcContext,
+        macros::{cgroup_sock_addr, classifier},
+        programs::{SockAddrContext, TcContext},
     };
-    use proxy_common::{Be16, Config, Flow, Frontend, Protocol, Service, Tuple, V4, V6};
+    use proxy_ebpf::transport::Hook;
 
-    #[btf_map]
-    static CONFIG: Array<Config, 1> = Array::new();
-    #[btf_map]
-    static DST_FLOWS_V4: HashMap<Tuple<V4>, Flow<V4>, 524288, 1> = HashMap::new();
-    #[btf_map]
-    static DST_FLOWS_V6: HashMap<Tuple<V6>, Flow<V6>, 524288, 1> = HashMap::new();
-    #[btf_map]
-    static SERVICES_V4: HashMap<Frontend<V4>, Service, 131072, 1> = HashMap::new();
+    use crate::kernel::{
+        socket_call::{self, Call},
+        tc::{self, ETHERNET_HEADER},
+    };
 
+    /// A device with Ethernet headers, packets coming in.
     #[classifier]
-    pub fn ingress_l2(context: TcContext) -> i32 {
-        let length = context.len() as u16;
-        let key = Tuple::new(
-            (V4::from_word(length.into()), Be16::new(length)),
-            (V4::from_word(length.into()), Be16::new(length)),
-            Protocol::TCP,
-        );
-        let six = Tuple::new(
-            (V6::from_words([1, 2, 3, 4]), Be16::new(length)),
-            (V6::from_words([1, 2, 3, 4]), Be16::new(length)),
-            Protocol::TCP,
-        );
-        if CONFIG.get(0).is_none()
-            || DST_FLOWS_V4.get_ptr(&key).is_some()
-            || DST_FLOWS_V6.get_ptr(&six).is_some()
-            || SERVICES_V4
-                .get_ptr(Frontend::new(V4::from_word(7), Be16::new(80), Protocol::TCP))
-                .is_some()
-        {
-            return 0;
-        }
-        TC_ACT_UNSPEC
+    pub(crate) fn ingress_l2(context: TcContext) -> i32 {
+        tc::run(&context, Hook::Ingress, ETHERNET_HEADER)
+    }
+
+    /// A device with Ethernet headers, packets going out.
+    #[classifier]
+    pub(crate) fn egress_l2(context: TcContext) -> i32 {
+        tc::run(&context, Hook::Egress, ETHERNET_HEADER)
+    }
+
+    /// A device without link-layer headers, packets coming in.
+    #[classifier]
+    pub(crate) fn ingress_l3(context: TcContext) -> i32 {
+        tc::run(&context, Hook::Ingress, 0)
+    }
+
+    /// A device without link-layer headers, packets going out.
+    #[classifier]
+    pub(crate) fn egress_l3(context: TcContext) -> i32 {
+        tc::run(&context, Hook::Egress, 0)
+    }
+
+    macro_rules! socket_programs {
+        ($($name:ident, $run:ident, $call:ident;)*) => {$(
+            #[cgroup_sock_addr($name)]
+            pub(crate) fn $name(context: SockAddrContext) -> i32 {
+                socket_call::$run(&context, Call::$call)
+            }
+        )*};
+    }
+
+    socket_programs! {
+        connect4, run_v4, Connect;
+        connect6, run_v6, Connect;
+        sendmsg4, run_v4, Sendmsg;
+        sendmsg6, run_v6, Sendmsg;
+        recvmsg4, run_v4, Recvmsg;
+        recvmsg6, run_v6, Recvmsg;
+        getpeername4, run_v4, Getpeername;
+        getpeername6, run_v6, Getpeername;
     }
 
     #[unsafe(link_section = "license")]
@@ -54,6 +73,10 @@ mod programs {
 
     #[panic_handler]
     fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+        // Never linked: the build refuses an object with a panicking path.
         loop {}
     }
 }
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}

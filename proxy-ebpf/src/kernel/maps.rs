@@ -1,0 +1,65 @@
+//! The maps, as `proxy_common::layout` lists them. The agent may change sizes when it loads them.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    macros::btf_map,
+};
+use proxy_common::{
+    Backend, BackendId, COUNTERS as COUNTERS_MAX, Config, Device, FILTER_WORDS, Flow, FragmentKey,
+    FragmentPorts, Frontend, RejectBudget, Service, ServiceName, SocketKey, SocketPeer, Tuple, V4,
+    V6,
+    layout::{
+        BACKENDS_MAX, DEVICES_MAX, FLOWS_MAX, FRAGMENTS_MAX, NEW_FLOWS_MAX, SERVICES_MAX,
+        SLOTS_MAX, SOCKETS_MAX,
+    },
+};
+
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+const FRAGMENTS: usize = FRAGMENTS_MAX as usize;
+const FLOWS: usize = FLOWS_MAX as usize;
+const NEW_FLOWS: usize = NEW_FLOWS_MAX as usize;
+const SERVICES: usize = SERVICES_MAX as usize;
+const BACKENDS: usize = BACKENDS_MAX as usize;
+const SOCKETS: usize = SOCKETS_MAX as usize;
+
+type Flows<A> = HashMap<Tuple<A>, Flow<A>, FLOWS, ON_DEMAND>;
+type NewFlows<A> = LruHashMap<Tuple<A>, Flow<A>, NEW_FLOWS>;
+type Services<A> = HashMap<Frontend<A>, Service, SERVICES, ON_DEMAND>;
+type Backends<A> = Array<Backend<A>, BACKENDS>;
+type Sockets<A> = LruHashMap<SocketKey<A>, SocketPeer<A>, SOCKETS>;
+type Fragments<A> = LruHashMap<FragmentKey<A>, FragmentPorts, FRAGMENTS>;
+
+macro_rules! maps {
+    ($($name:ident: $kind:ty;)*) => {$(
+        #[btf_map]
+        pub(crate) static $name: $kind = <$kind>::new();
+    )*};
+}
+
+maps! {
+    CONFIG: Array<Config, 1>;
+    DEVICES: HashMap<u32, Device, { DEVICES_MAX as usize }, ON_DEMAND>;
+    ADDRESS_FILTER: Array<u64, { FILTER_WORDS as usize }>;
+    DST_FLOWS_V4: Flows<V4>;
+    DST_FLOWS_V6: Flows<V6>;
+    SRC_FLOWS_V4: Flows<V4>;
+    SRC_FLOWS_V6: Flows<V6>;
+    NEW_DST_FLOWS_V4: NewFlows<V4>;
+    NEW_DST_FLOWS_V6: NewFlows<V6>;
+    NEW_SRC_FLOWS_V4: NewFlows<V4>;
+    NEW_SRC_FLOWS_V6: NewFlows<V6>;
+    SERVICES_V4: Services<V4>;
+    SERVICES_V6: Services<V6>;
+    SERVICE_NAMES: HashMap<u32, ServiceName, SERVICES, ON_DEMAND>;
+    SLOTS: Array<BackendId, { SLOTS_MAX as usize }>;
+    BACKENDS_V4: Backends<V4>;
+    BACKENDS_V6: Backends<V6>;
+    SOCKETS_V4: Sockets<V4>;
+    SOCKETS_V6: Sockets<V6>;
+    FRAGMENTS_V4: Fragments<V4>;
+    FRAGMENTS_V6: Fragments<V6>;
+    REJECT_LIMIT: PerCpuArray<RejectBudget, 1>;
+    COUNTERS: PerCpuArray<u64, { COUNTERS_MAX as usize }>;
+}

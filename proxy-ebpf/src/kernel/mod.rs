@@ -1,0 +1,7 @@
+//! The kernel's side of the library's traits: all the unsafe code of the datapath.
+
+pub(crate) mod env;
+pub(crate) mod maps;
+pub(crate) mod skb;
+pub(crate) mod socket_call;
+pub(crate) mod tc;

@@ -1,0 +1,72 @@
+//! Masquerade: where a packet goes out, its source becomes an address of the device it leaves by, so
+//! that the answer comes back to this node. Ingress left word (a pending half); egress decides,
+//! because only there the device is known.
+
+use proxy_common::{
+    Be16, Config, DropReason, Flow, FlowFlags, FlowKind, Protocol, ServiceId, Tuple,
+};
+
+use crate::{
+    env::{FlowTable, Insert, Kernel, Maps},
+    flow::{end_if_closed, half},
+    network::Network,
+    rewrite::Rewrite,
+    transport::Hook,
+};
+
+/// How many ports are tried before a flow is given up.
+const PORT_ATTEMPTS: u32 = 32;
+
+/// Decides the source of the pending half under `key`: reserves a port at the device's address by
+/// inserting the reply half, then replaces the pending half.
+///
+/// Concurrency: two CPUs may decide for two packets of one flow at the same time. Each reserves a
+/// port of its own, the later one's half stays, and answers to both ports find the client; the half
+/// nobody refers to expires.
+#[inline(never)]
+pub fn resolve<A, E>(env: &E, key: &Tuple<A>) -> Result<Rewrite<A>, DropReason>
+where
+    A: Network,
+    E: Maps<A> + Kernel,
+{
+    let address = env.masquerade_address().ok_or(DropReason::NoMasqueradeAddress)?;
+    let service = env
+        .with_flow(FlowTable::NewSrc, key, |flow: &mut Flow<A>| flow.service)
+        .unwrap_or(ServiceId::NONE);
+    let config = env.config().ok_or(DropReason::NoMasqueradeAddress)?;
+    let now = env.now();
+    for _ in 0..PORT_ATTEMPTS {
+        // SCTP's checksum covers its ports: the client's own port or none.
+        let port = match key.protocol {
+            Protocol::SCTP => key.source_port,
+            _ => masquerade_port(config, env.random()),
+        };
+        let reply_key =
+            Tuple::new((key.destination, key.destination_port), (address, port), key.protocol);
+        let what = (service, FlowKind::Masquerade);
+        let reply =
+            half((key.source, key.source_port, key.destination_port), what, FlowFlags::REPLY, now);
+        if end_if_closed(env, Hook::Ingress, &reply_key)
+            && env.insert_flow(FlowTable::NewDst, &reply_key, &reply, Insert::Keep)
+        {
+            let forward =
+                half((address, port, key.destination_port), what, FlowFlags::empty(), now);
+            if !env.insert_flow(FlowTable::NewSrc, key, &forward, Insert::Replace) {
+                return Err(DropReason::FlowTableFull);
+            }
+            return Ok(Rewrite { address, port, other_port: key.destination_port });
+        }
+        if key.protocol == Protocol::SCTP {
+            break;
+        }
+    }
+    Err(DropReason::PortsExhausted)
+}
+
+/// A port of the masquerade range.
+#[inline(always)]
+fn masquerade_port(config: &Config, random: u32) -> Be16 {
+    let pick = (u64::from(random) * u64::from(config.masquerade_port_count)) >> 32;
+    #[expect(clippy::cast_possible_truncation, reason = "less than the count")]
+    Be16::new(config.masquerade_port_base.wrapping_add(pick as u16))
+}

@@ -1,0 +1,109 @@
+//! The network layer: where the two families differ, and nothing else of the datapath does.
+
+mod v4;
+mod v6;
+
+use bytemuck::{Pod, Zeroable};
+use proxy_common::{Address, Be16, Config, Prefix, Protocol, SERVICE_CIDRS_MAX};
+
+use crate::{checksum::Sum, packet::Packet};
+
+pub use v4::Ipv4Header;
+pub use v6::Ipv6Header;
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragment {
+    /// All of it.
+    Whole,
+    /// The first fragment, which has the transport header. The field is the identification.
+    First(u32),
+    /// A later fragment, without a transport header.
+    Later(u32),
+}
+
+/// What the network header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ip<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// Protocol of what follows the network header and its extensions.
+    pub protocol: Protocol,
+    /// Where the network header starts.
+    pub at: usize,
+    /// Where the transport header starts.
+    pub transport: usize,
+    /// Which part of a datagram this is.
+    pub fragment: Fragment,
+}
+
+/// A family: how its header is read and rewritten.
+pub trait Network: Address {
+    /// The longest that a network header with its extensions may be, in bytes.
+    const HEADERS_MAX: usize;
+
+    /// The protocol number of the family's ICMP.
+    const ICMP: Protocol;
+
+    /// What port unreachable looks like.
+    type Unreachable: Pod;
+
+    /// Reads the header at `at`; `None` when it is cut short or contradicts itself.
+    fn parse<P: Packet>(packet: &P, at: usize) -> Option<Ip<Self>>;
+
+    /// Writes another source address and repairs the header's own checksum.
+    fn write_source<P: Packet>(packet: &mut P, ip: &Ip<Self>, source: Self) -> Option<()>;
+
+    /// Writes another destination address and repairs the header's own checksum.
+    fn write_destination<P: Packet>(packet: &mut P, ip: &Ip<Self>, destination: Self)
+    -> Option<()>;
+
+    /// Turns the header around for an answer of `length` bytes behind the header and its options
+    /// or extensions: source and destination change places, hop limit and length are fresh.
+    fn turn_around<P: Packet>(packet: &mut P, ip: &Ip<Self>, length: u16) -> Option<()>;
+
+    /// The header and ICMP header of "port unreachable" about the packet `ip`, whose first `quoted`
+    /// bytes (sum `quote`) follow. Padded to [`Self::Unreachable`].
+    fn unreachable(ip: &Ip<Self>, quoted: u16, quote: Sum) -> Self::Unreachable;
+
+    /// The cluster's ServiceCIDRs of this family.
+    fn service_cidrs(config: &Config) -> (&[Prefix<Self>; SERVICE_CIDRS_MAX], u8);
+
+    /// Whether `self` is inside `prefix`.
+    fn is_inside(self, prefix: &Prefix<Self>) -> bool;
+
+    /// How many bytes of transport the packet has, by its own header.
+    fn transport_length<P: Packet>(packet: &P, ip: &Ip<Self>) -> Option<u32>;
+}
+
+/// The pseudo-header that a transport checksum covers (RFC 9293 §3.1, RFC 8200 §8.1).
+#[must_use]
+#[inline(always)]
+pub fn pseudo_header<A: Address>(
+    source: A,
+    destination: A,
+    protocol: Protocol,
+    length: u16,
+) -> Sum {
+    Sum::ZERO
+        .address(source)
+        .address(destination)
+        .be16(Be16::new(u16::from(protocol.number())))
+        .be16(Be16::new(length))
+}
+
+/// An ICMP or ICMPv6 header: type, code, checksum and four bytes that depend on the type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct IcmpHeader {
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// Checksum.
+    pub checksum: Be16,
+    /// The rest.
+    pub rest: [u8; 4],
+}

@@ -1,0 +1,204 @@
+//! Refusals: a packet is turned, in its own buffer, into the answer that its sender gets. A RST for
+//! TCP (RFC 9293 §3.10.7.1), port unreachable for everything else (RFC 792, RFC 4443 §3.1).
+//!
+//! IPv4 options and IPv6 extension headers of the packet stay in a RST, so that the transport header
+//! stays where a device may have been told to compute a checksum.
+
+use bytemuck::{Pod, Zeroable};
+use proxy_common::{Be16, DropReason, Protocol, RejectReason};
+
+use crate::{
+    checksum::Sum,
+    env::{Kernel, Maps},
+    network::{Fragment, Ip, Network, pseudo_header},
+    packet::{ChecksumKind, Covered, Packet},
+    transport::TcpFlags,
+    verdict::Verdict,
+};
+
+/// Bytes of the transport header that an ICMP error quotes: the ports, which is what the sender's
+/// stack finds the socket by (RFC 792 asks for exactly 8).
+const QUOTED: usize = 8;
+
+/// The most that is quoted of a packet: its network header with options or extensions, and
+/// [`QUOTED`].
+const QUOTED_MAX: usize = 256;
+
+/// A TCP header without options, as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct TcpHeader {
+    source: Be16,
+    destination: Be16,
+    sequence: [u8; 4],
+    acknowledgement: [u8; 4],
+    /// Header length in 32-bit words (4 bits), reserved (4).
+    offset: u8,
+    flags: u8,
+    window: Be16,
+    checksum: Be16,
+    urgent: Be16,
+}
+
+const TCP_HEADER: u16 = 20;
+const TCP_CHECKSUM: usize = 16;
+const UDP_CHECKSUM: usize = 6;
+
+/// An Ethernet header (IEEE 802.3), as far as it matters here.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct MacAddresses {
+    destination: [u8; 6],
+    source: [u8; 6],
+}
+
+/// Turns the packet, whose network header is at `at`, into its refusal.
+#[inline(never)]
+pub fn answer<A, P, E>(packet: &mut P, env: &E, at: usize, reason: RejectReason) -> Verdict
+where
+    A: Network,
+    P: Packet,
+    E: Maps<A> + Kernel,
+{
+    let Some(ip) = A::parse(packet, at) else { return Verdict::Drop(DropReason::Malformed) };
+    if matches!(ip.fragment, Fragment::Later(_)) {
+        return Verdict::Drop(DropReason::RejectUnanswerable);
+    }
+    let answered = if ip.protocol == Protocol::TCP {
+        reset(packet, &ip)
+    } else if env.take_reject_budget() {
+        unreachable(packet, &ip)
+    } else {
+        Err(DropReason::RejectLimited)
+    };
+    match answered {
+        Ok(()) => {
+            if at != 0 && swap_mac_addresses(packet).is_none() {
+                return Verdict::Drop(DropReason::RewriteFailed);
+            }
+            Verdict::SendBack(reason)
+        }
+        Err(reason) => Verdict::Drop(reason),
+    }
+}
+
+fn swap_mac_addresses<P: Packet>(packet: &mut P) -> Option<()> {
+    let MacAddresses { destination, source } = packet.read(0)?;
+    packet.write(0, MacAddresses { destination: source, source: destination })
+}
+
+/// Makes a RST of a TCP packet.
+#[inline(always)]
+fn reset<A: Network, P: Packet>(packet: &mut P, ip: &Ip<A>) -> Result<(), DropReason> {
+    let old: TcpHeader = packet.read(ip.transport).ok_or(DropReason::Malformed)?;
+    let flags = TcpFlags::new(old.flags);
+    if flags.rst() {
+        return Err(DropReason::RejectUnanswerable);
+    }
+    let length = A::transport_length(packet, ip).ok_or(DropReason::Malformed)?;
+    let new = answer_to(&old, flags, length);
+    write_reset(packet, ip, new).ok_or(DropReason::RewriteFailed)
+}
+
+/// The RST that answers `old`, which came with `length` bytes of header and data.
+fn answer_to(old: &TcpHeader, flags: TcpFlags, length: u32) -> TcpHeader {
+    let (sequence, acknowledgement, bits) = if flags.ack() {
+        (old.acknowledgement, [0; 4], TcpFlags::RESET)
+    } else {
+        let data = length.saturating_sub(u32::from(old.offset >> 4) * 4);
+        let occupied = data + u32::from(flags.syn()) + u32::from(flags.fin());
+        let next = u32::from_be_bytes(old.sequence).wrapping_add(occupied);
+        ([0; 4], next.to_be_bytes(), TcpFlags::RESET_ACK)
+    };
+    TcpHeader {
+        source: old.destination,
+        destination: old.source,
+        sequence,
+        acknowledgement,
+        offset: 5 << 4,
+        flags: bits,
+        window: Be16::ZERO,
+        checksum: Be16::ZERO,
+        urgent: Be16::ZERO,
+    }
+}
+
+#[inline(always)]
+fn write_reset<A: Network, P: Packet>(packet: &mut P, ip: &Ip<A>, new: TcpHeader) -> Option<()> {
+    let pseudo = pseudo_header(ip.destination, ip.source, Protocol::TCP, TCP_HEADER);
+    let checksum_at = ip.transport + TCP_CHECKSUM;
+    let end = u32::try_from(ip.transport).ok()? + u32::from(TCP_HEADER);
+    packet.resize(end)?;
+    packet.write(ip.transport, new)?;
+    let checksum = if computed_by_device::<A, P>(packet, checksum_at)? {
+        pseudo.folded()
+    } else {
+        pseudo.structure::<_, 5>(new).checksum()
+    };
+    packet.write(checksum_at, checksum)?;
+    A::turn_around(packet, ip, TCP_HEADER)
+}
+
+/// Whether the checksum at `at`, which is zero now, is one that a device will compute. Asked by
+/// changing it: such a checksum doesn't take part in a change of payload.
+#[inline(always)]
+fn computed_by_device<A: Network, P: Packet>(packet: &mut P, at: usize) -> Option<bool> {
+    packet.adjust_checksum(at, ChecksumKind::Plain, Covered::Payload, 1, A::WORDS)?;
+    let probed: Be16 = packet.read(at)?;
+    Some(probed == Be16::ZERO)
+}
+
+/// Makes "port unreachable" of a packet: cut to what is quoted, with fresh headers in front.
+#[inline(always)]
+fn unreachable<A: Network, P: Packet>(packet: &mut P, ip: &Ip<A>) -> Result<(), DropReason> {
+    let quoted = ip.transport - ip.at + QUOTED;
+    if quoted > QUOTED_MAX {
+        return Err(DropReason::RejectUnanswerable);
+    }
+    let transport: [u8; QUOTED] = packet.read(ip.transport).ok_or(DropReason::Malformed)?;
+    let quote = quote(packet, ip, transport).ok_or(DropReason::RewriteFailed)?;
+    write_unreachable(packet, ip, quoted, quote).ok_or(DropReason::RewriteFailed)
+}
+
+/// The sum of what is quoted, as it will be on the wire.
+#[inline(always)]
+fn quote<A: Network, P: Packet>(
+    packet: &mut P,
+    ip: &Ip<A>,
+    transport: [u8; QUOTED],
+) -> Option<Sum> {
+    let mut sum = Sum::ZERO;
+    // verifier: a constant number of steps, each checked against the packet's end.
+    for step in 0..QUOTED_MAX / 4 {
+        let offset = ip.at + step * 4;
+        if offset >= ip.transport {
+            break;
+        }
+        sum = sum.structure::<u32, 1>(packet.read(offset)?);
+    }
+    if ip.protocol == Protocol::UDP {
+        let checksum_at = ip.transport + UDP_CHECKSUM;
+        let checksum: Be16 = packet.read(checksum_at)?;
+        packet.write(checksum_at, Be16::ZERO)?;
+        let by_device = computed_by_device::<A, P>(packet, checksum_at)?;
+        packet.write(checksum_at, checksum)?;
+        if by_device {
+            // The device will sum the eight bytes, which contain the sum of the pseudo-header, and
+            // put the complement in: together they then sum to that sum's complement.
+            return Some(sum.without_be16(checksum));
+        }
+    }
+    Some(sum.structure::<_, 2>(transport))
+}
+
+#[inline(always)]
+fn write_unreachable<A: Network, P: Packet>(
+    packet: &mut P,
+    ip: &Ip<A>,
+    quoted: usize,
+    quote: Sum,
+) -> Option<()> {
+    packet.resize(u32::try_from(ip.at + quoted).ok()?)?;
+    packet.grow(u32::try_from(size_of::<A::Unreachable>()).ok()?)?;
+    packet.write(ip.at, A::unreachable(ip, u16::try_from(quoted).ok()?, quote))
+}

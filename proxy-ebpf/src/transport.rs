@@ -1,0 +1,203 @@
+//! The transport layer: ports, and what a packet means for its connection.
+
+use bytemuck::{Pod, Zeroable};
+use proxy_common::{Be16, FragmentKey, FragmentPorts, Protocol, Tuple};
+
+use crate::{
+    env::Maps,
+    network::{Fragment, Ip, Network},
+    packet::{ChecksumKind, Packet},
+};
+
+/// Where a packet is looked at. The number is part of the key of `FRAGMENTS_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hook {
+    /// It comes in.
+    Ingress = 0,
+    /// It goes out.
+    Egress = 1,
+}
+
+/// What TCP, UDP and SCTP headers start with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Ports {
+    /// Source port.
+    pub source: Be16,
+    /// Destination port.
+    pub destination: Be16,
+}
+
+/// The flags of a TCP header (RFC 9293 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpFlags {
+    bits: u8,
+}
+
+impl TcpFlags {
+    const FIN: u8 = 0x01;
+    const SYN: u8 = 0x02;
+    const RST: u8 = 0x04;
+    const ACK: u8 = 0x10;
+
+    /// A RST that answers a packet with an acknowledgement.
+    pub const RESET: u8 = Self::RST;
+    /// A RST that answers a packet without one.
+    pub const RESET_ACK: u8 = Self::RST | Self::ACK;
+
+    /// From the byte at [`TCP_FLAGS`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(bits: u8) -> Self {
+        Self { bits }
+    }
+
+    /// Ends this direction.
+    #[inline(always)]
+    #[must_use]
+    pub const fn fin(self) -> bool {
+        self.bits & Self::FIN != 0
+    }
+
+    /// Opens a connection, or agrees to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn syn(self) -> bool {
+        self.bits & Self::SYN != 0
+    }
+
+    /// Ends the connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rst(self) -> bool {
+        self.bits & Self::RST != 0
+    }
+
+    /// Acknowledges.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ack(self) -> bool {
+        self.bits & Self::ACK != 0
+    }
+}
+
+/// Offset of the flags in a TCP header.
+pub const TCP_FLAGS: usize = 13;
+
+/// What a packet means for its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It may open a connection: a SYN, any datagram, any SCTP packet.
+    Opens,
+    /// It may be the first answer: SYN and ACK, or RST.
+    Answers,
+    /// It belongs to a connection that exists: everything else of TCP, and later fragments.
+    Continues,
+}
+
+/// A packet's transport, as far as the datapath cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport<A> {
+    /// The packet's tuple on the wire.
+    pub tuple: Tuple<A>,
+    /// TCP flags; zero for other protocols.
+    pub flags: TcpFlags,
+    /// Whether the packet has the transport header: all but later fragments.
+    pub has_header: bool,
+}
+
+impl<A: Network> Transport<A> {
+    /// What the packet means for its connection.
+    #[inline(always)]
+    #[must_use]
+    pub fn step(&self) -> Step {
+        if self.tuple.protocol != Protocol::TCP {
+            return Step::Opens;
+        }
+        if self.flags.syn() && !self.flags.ack() {
+            Step::Opens
+        } else if self.flags.syn() || self.flags.rst() {
+            Step::Answers
+        } else {
+            Step::Continues
+        }
+    }
+}
+
+/// Why there is no [`Transport`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTransport {
+    /// A protocol without ports.
+    NoPorts,
+    /// The packet ends before.
+    Truncated,
+    /// A later fragment of a datagram whose first one wasn't seen.
+    UnknownFragment,
+}
+
+/// Reads the transport header behind `ip`.
+///
+/// A first fragment leaves its ports for the later ones; each hook has its own, since the tuple on
+/// the wire differs.
+#[inline(always)]
+pub fn parse<A, P, E>(
+    packet: &P,
+    env: &E,
+    hook: Hook,
+    ip: &Ip<A>,
+) -> Result<Transport<A>, NoTransport>
+where
+    A: Network,
+    P: Packet,
+    E: Maps<A>,
+{
+    if !ip.protocol.has_ports() {
+        return Err(NoTransport::NoPorts);
+    }
+    let key = |identification| {
+        FragmentKey::new(ip.source, ip.destination, identification, ip.protocol, hook as u8)
+    };
+    if let Fragment::Later(identification) = ip.fragment {
+        let ports = env.fragment(&key(identification)).ok_or(NoTransport::UnknownFragment)?;
+        return Ok(Transport {
+            tuple: tuple(ip, ports.source, ports.destination),
+            flags: TcpFlags::new(0),
+            has_header: false,
+        });
+    }
+    let ports: Ports = packet.read(ip.transport).ok_or(NoTransport::Truncated)?;
+    let flags = if ip.protocol == Protocol::TCP {
+        packet.read(ip.transport + TCP_FLAGS).ok_or(NoTransport::Truncated)?
+    } else {
+        0
+    };
+    if let Fragment::First(identification) = ip.fragment {
+        env.insert_fragment(
+            &key(identification),
+            FragmentPorts { source: ports.source, destination: ports.destination },
+        );
+    }
+    Ok(Transport {
+        tuple: tuple(ip, ports.source, ports.destination),
+        flags: TcpFlags::new(flags),
+        has_header: true,
+    })
+}
+
+#[inline(always)]
+fn tuple<A: Network>(ip: &Ip<A>, source: Be16, destination: Be16) -> Tuple<A> {
+    Tuple::new((ip.source, source), (ip.destination, destination), ip.protocol)
+}
+
+/// Where a protocol keeps its checksum, from the start of its header; `None` when the checksum
+/// doesn't cover addresses and isn't touched (SCTP's CRC32c, RFC 9260 §6.8).
+#[inline(always)]
+#[must_use]
+pub fn checksum_field(protocol: Protocol) -> Option<(usize, ChecksumKind)> {
+    match protocol {
+        Protocol::TCP => Some((16, ChecksumKind::Plain)),
+        Protocol::UDP => Some((6, ChecksumKind::ZeroIsNone)),
+        _ => None,
+    }
+}
