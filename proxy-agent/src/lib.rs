@@ -4,6 +4,8 @@
 //! The control plane is pure: no clock, no I/O, no async; time is an argument. The edges are thin.
 //! The binary `sluice` calls [`cli::run`]; tests use the control plane directly.
 
+pub mod datapath;
+pub mod host;
 pub mod model;
 pub mod reconcile;
 pub mod source;

@@ -1,0 +1,219 @@
+//! The datapath as the agent handles it: loaded, attached, replaced in place, taken away.
+//!
+//! Everything that outlives the agent is pinned (see [`pins`]): SIGKILL detaches nothing. What the
+//! programs decide is `proxy-ebpf`'s business, what the maps say is [`crate::reconcile`]'s. Called
+//! by [`crate::agent`] and, to look and to clean up, by [`crate::cli`].
+//!
+//! **Architecture invariant:** a hook that has a program is never without one until `cleanup`: links
+//! are updated, filters replaced, never detached first.
+
+pub mod cleanup;
+pub mod clsact;
+pub mod inspect;
+pub mod links;
+pub mod map;
+pub mod object;
+pub mod pins;
+pub mod program;
+mod raw_map;
+pub mod syscall;
+pub mod tables;
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+};
+
+use self::{
+    clsact::{FilterError, Place},
+    links::{Attached, LinkError, Target},
+    object::{ObjectError, Programs, Rejected},
+    pins::{Pins, device_pin, parse_device_pin},
+    program::{DeviceProgram, Direction, SocketProgram},
+};
+
+/// How programs are attached to devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceHook {
+    /// By TCX where the kernel has it (6.6 and later), else by clsact.
+    #[default]
+    Auto,
+    /// By TCX links.
+    Tcx,
+    /// By filters of a clsact qdisc.
+    Clsact,
+}
+
+/// A device, as far as attaching is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its number.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+    /// Whether packets start with an Ethernet header.
+    pub ethernet: bool,
+}
+
+/// Why the datapath can't be installed, or a program can't be attached.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// A directory under the pin path.
+    #[error("{}: {source}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The object.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// A link.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A clsact filter.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// The kernel refused the program, so it can't be attached.
+    #[error("program {0} was refused by the kernel when it was loaded")]
+    Refused(&'static str),
+}
+
+impl DatapathError {
+    /// The device is gone: nothing to worry about.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match self {
+            Self::Link(error) => error.is_gone(),
+            _ => false,
+        }
+    }
+}
+
+/// The datapath: its programs are loaded, its maps are pinned.
+#[derive(Debug)]
+pub struct Datapath {
+    pins: Pins,
+    programs: Programs,
+    hook: DeviceHook,
+}
+
+impl Datapath {
+    /// Loads the programs, and creates or adopts the maps under `pins`. Attaches nothing.
+    ///
+    /// # Errors
+    /// See [`DatapathError`]. Programs that the kernel refuses are no error, see
+    /// [`Self::rejected`].
+    pub fn load(pins: Pins, hook: DeviceHook) -> Result<Self, DatapathError> {
+        for path in [pins.links(), pins.filters()] {
+            fs::create_dir_all(&path)
+                .map_err(|source| DatapathError::Directory { path, source })?;
+        }
+        let programs = object::load(&pins.maps())?;
+        Ok(Self { pins, programs, hook })
+    }
+
+    /// The pins.
+    #[must_use]
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// Programs that the kernel refused.
+    #[must_use]
+    pub fn rejected(&self) -> &[Rejected] {
+        self.programs.rejected()
+    }
+
+    /// Attaches a program of the socket path to `cgroup`, or puts it in the place of the one that
+    /// is there.
+    ///
+    /// # Errors
+    /// See [`DatapathError`].
+    pub fn attach_socket(
+        &self,
+        program: SocketProgram,
+        cgroup: &OwnedFd,
+    ) -> Result<Attached, DatapathError> {
+        let name = program.name();
+        let fd = self.programs.get(name).ok_or(DatapathError::Refused(name))?;
+        let pin = self.pins.links().join(name);
+        Ok(links::ensure(&pin, fd, Target::Cgroup(cgroup.as_fd(), program))?)
+    }
+
+    /// Detaches a program of the socket path. Whether it was attached.
+    ///
+    /// # Errors
+    /// See [`DatapathError`].
+    pub fn detach_socket(&self, program: SocketProgram) -> Result<bool, DatapathError> {
+        Ok(links::detach(&self.pins.links().join(program.name()))?)
+    }
+
+    /// Attaches the program for one direction of a device, or puts it in the place of the one that
+    /// is there.
+    ///
+    /// # Errors
+    /// See [`DatapathError`].
+    pub fn attach_device(
+        &mut self,
+        device: &Device,
+        direction: Direction,
+    ) -> Result<(), DatapathError> {
+        let name = DeviceProgram { direction, ethernet: device.ethernet }.name();
+        let fd = self.programs.get(name).ok_or(DatapathError::Refused(name))?;
+        let pin = device_pin(device.ifindex, direction);
+        let (link, filter) = (self.pins.links().join(&pin), self.pins.filters().join(&pin));
+        let place = Place { device: &device.name, direction };
+        if self.hook != DeviceHook::Clsact {
+            match links::ensure(&link, fd, Target::Device(device.ifindex, direction)) {
+                Ok(_) => {
+                    drop(clsact::detach(&filter, Some(place)));
+                    return Ok(());
+                }
+                Err(error) if self.hook == DeviceHook::Auto && error.is_unsupported() => {
+                    tracing::info!("this kernel has no TCX: programs are attached by clsact");
+                    self.hook = DeviceHook::Clsact;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        clsact::ensure(&filter, fd, place)?;
+        links::detach(&link)?;
+        Ok(())
+    }
+
+    /// Detaches both programs of a device, whether or not it still exists. `name` is its name if it
+    /// does.
+    ///
+    /// # Errors
+    /// See [`DatapathError`].
+    pub fn detach_device(&self, ifindex: u32, name: Option<&str>) -> Result<(), DatapathError> {
+        for direction in Direction::ALL {
+            let pin = device_pin(ifindex, direction);
+            links::detach(&self.pins.links().join(&pin))?;
+            let filter = self.pins.filters().join(&pin);
+            let place = name.map(|device| Place { device, direction });
+            clsact::detach(&filter, place)
+                .map_err(|source| DatapathError::Directory { path: filter, source })?;
+        }
+        Ok(())
+    }
+
+    /// The devices that have a program of ours, as the pins tell.
+    ///
+    /// # Errors
+    /// When the pins can't be listed.
+    pub fn attached_devices(&self) -> Result<BTreeSet<u32>, DatapathError> {
+        let mut devices = BTreeSet::new();
+        for path in [self.pins.links(), self.pins.filters()] {
+            let names = inspect::names(&path)
+                .map_err(|source| DatapathError::Directory { path, source })?;
+            devices.extend(names.iter().filter_map(|name| Some(parse_device_pin(name)?.0)));
+        }
+        Ok(devices)
+    }
+}

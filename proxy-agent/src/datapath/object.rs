@@ -1,0 +1,233 @@
+//! The object file: its maps created or found again by their pins, its programs loaded one by one.
+//!
+//! A kernel that rejects one program still runs the others; what is missing is said. Called by
+//! [`crate::datapath::Datapath`]. Attaches nothing.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
+    programs::{Program, ProgramError},
+};
+use proxy_common::layout::{MAPS, MapKind, MapSpec};
+
+use super::{
+    raw_map::RawMap,
+    syscall::{self, MapInfo},
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-datapath"));
+
+/// Why the object can't be loaded at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The object itself, its BTF or one of its maps.
+    #[error("loading the datapath's object: {}", chain(.0))]
+    Load(#[source] Box<EbpfError>),
+    /// A map is pinned that has another shape, and holds something.
+    #[error(
+        "map {map}: pinned at {} with {found}, this version needs {wanted}: end the agent that uses \
+         it and run `sluice cleanup`; connections that Sluice knows of will be interrupted",
+        path.display()
+    )]
+    Mismatch {
+        /// The map's name.
+        map: &'static str,
+        /// Its pin.
+        path: PathBuf,
+        /// What is pinned.
+        found: Shape,
+        /// What is needed.
+        wanted: Shape,
+    },
+    /// A pin can't be looked at or taken away.
+    #[error("map {map}: {}: {source}", path.display())]
+    Pin {
+        /// The map's name.
+        map: &'static str,
+        /// Its pin.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// What must agree between a pinned map and the one that is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, key_size, value_size, max_entries } = self;
+        write!(f, "type {kind}, keys of {key_size} and values of {value_size} bytes, ")?;
+        write!(f, "room for {max_entries}")
+    }
+}
+
+/// A program that the kernel refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its name.
+    pub program: String,
+    /// Why: the kernel's error, and the end of the verifier's log.
+    pub reason: String,
+}
+
+/// The programs that were loaded.
+#[derive(Debug, Default)]
+pub struct Programs {
+    loaded: BTreeMap<String, OwnedFd>,
+    rejected: Vec<Rejected>,
+}
+
+impl Programs {
+    /// The program of that name, if the kernel took it.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.loaded.get(name).map(AsFd::as_fd)
+    }
+
+    /// Those that the kernel refused.
+    #[must_use]
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.rejected
+    }
+
+    /// How many were loaded.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.loaded.len()
+    }
+
+    /// Whether the kernel took none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.loaded.is_empty()
+    }
+}
+
+/// Creates the maps in `directory`, or adopts those that are pinned there, and loads the programs.
+///
+/// # Errors
+/// See [`ObjectError`]. A program that is refused is no error, see [`Programs::rejected`].
+pub fn load(directory: &Path) -> Result<Programs, ObjectError> {
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::DEBUG);
+    for spec in MAPS {
+        loader.map_max_entries(spec.name, spec.max_entries);
+        loader.map_pin_path(spec.name, directory.join(spec.name));
+    }
+    let wanted = wanted_shapes()?;
+    for spec in MAPS {
+        if let Some(wanted) = wanted.get(spec.name) {
+            make_room(directory, spec, *wanted)?;
+        }
+    }
+    let mut object = loader.load(OBJECT).map_err(|error| ObjectError::Load(Box::new(error)))?;
+    Ok(load_programs(&mut object))
+}
+
+/// The sizes that the object's maps have, by name.
+fn wanted_shapes() -> Result<BTreeMap<String, Shape>, ObjectError> {
+    let object = aya_obj::Object::parse(OBJECT)
+        .map_err(|error| ObjectError::Load(Box::new(EbpfError::ParseError(error))))?;
+    let shape = |(name, map): (&String, &aya_obj::Map)| {
+        let spec = MAPS.iter().find(|spec| spec.name == name)?;
+        let shape = Shape {
+            kind: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: spec.max_entries,
+        };
+        Some((name.clone(), shape))
+    };
+    Ok(object.maps.iter().filter_map(shape).collect())
+}
+
+/// Takes away a pinned map of another shape if nothing is lost by it.
+fn make_room(directory: &Path, spec: &MapSpec, wanted: Shape) -> Result<(), ObjectError> {
+    let path = directory.join(spec.name);
+    let failed = |source| ObjectError::Pin { map: spec.name, path: path.clone(), source };
+    let map = match syscall::open(&path) {
+        Ok(map) => map,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    let info: MapInfo = syscall::info(map.as_fd()).map_err(failed)?;
+    let found = Shape {
+        kind: info.kind,
+        key_size: info.key_size,
+        value_size: info.value_size,
+        max_entries: info.max_entries,
+    };
+    if found == wanted {
+        return Ok(());
+    }
+    let can_be_empty = matches!(spec.kind, MapKind::Hash | MapKind::LruHash);
+    let mut empty = can_be_empty && !info.is_per_cpu();
+    if empty {
+        RawMap::new(map, &info, 1).for_each_batch(|_, _| empty = false).map_err(failed)?;
+    }
+    if empty {
+        fs::remove_file(&path).map_err(failed)
+    } else {
+        Err(ObjectError::Mismatch { map: spec.name, path, found, wanted })
+    }
+}
+
+fn load_programs(object: &mut Ebpf) -> Programs {
+    let mut programs = Programs::default();
+    for (name, program) in object.programs_mut() {
+        match load_program(program) {
+            Ok(fd) => {
+                programs.loaded.insert(name.to_owned(), fd);
+            }
+            Err(error) => programs
+                .rejected
+                .push(Rejected { program: name.to_owned(), reason: explain(&error) }),
+        }
+    }
+    programs.rejected.sort_by(|a, b| a.program.cmp(&b.program));
+    programs
+}
+
+fn load_program(program: &mut Program) -> Result<OwnedFd, ProgramError> {
+    match program {
+        Program::SchedClassifier(program) => program.load()?,
+        Program::CgroupSockAddr(program) => program.load()?,
+        _ => return Err(ProgramError::UnexpectedProgramType),
+    }
+    program.fd()?.as_fd().try_clone_to_owned().map_err(ProgramError::IOError)
+}
+
+/// The kernel's error and the last lines of what the verifier wrote: there it says what it minds.
+fn explain(error: &ProgramError) -> String {
+    const LINES: usize = 12;
+    let ProgramError::LoadError { io_error, verifier_log } = error else { return chain(error) };
+    let log = verifier_log.to_string();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let end = lines.len().saturating_sub(LINES);
+    format!("{io_error}; the verifier's last words:\n{}", lines[end..].join("\n"))
+}
+
+/// An error with what caused it: aya's messages leave the cause to `source()`.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

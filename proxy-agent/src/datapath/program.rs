@@ -1,0 +1,136 @@
+//! The programs of the object by name, and the hook each is for.
+//!
+//! Pure data. Called by the rest of [`crate::datapath`].
+
+/// A program at a socket hook of the cgroup root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SocketProgram {
+    /// connect(2) of an IPv4 socket.
+    Connect4,
+    /// connect(2) of an IPv6 socket.
+    Connect6,
+    /// sendmsg(2) of an unconnected UDP socket, IPv4.
+    Sendmsg4,
+    /// sendmsg(2) of an unconnected UDP socket, IPv6.
+    Sendmsg6,
+    /// recvmsg(2) of a UDP socket, IPv4.
+    Recvmsg4,
+    /// recvmsg(2) of a UDP socket, IPv6.
+    Recvmsg6,
+    /// getpeername(2), IPv4.
+    Getpeername4,
+    /// getpeername(2), IPv6.
+    Getpeername6,
+}
+
+impl SocketProgram {
+    /// All of them, in an order in which they may be attached: answers are translated before the
+    /// first question is.
+    pub const ALL: [Self; 8] = [
+        Self::Getpeername4,
+        Self::Getpeername6,
+        Self::Recvmsg4,
+        Self::Recvmsg6,
+        Self::Sendmsg4,
+        Self::Sendmsg6,
+        Self::Connect4,
+        Self::Connect6,
+    ];
+
+    /// Its name in the object, and of its link's pin.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect4 => "connect4",
+            Self::Connect6 => "connect6",
+            Self::Sendmsg4 => "sendmsg4",
+            Self::Sendmsg6 => "sendmsg6",
+            Self::Recvmsg4 => "recvmsg4",
+            Self::Recvmsg6 => "recvmsg6",
+            Self::Getpeername4 => "getpeername4",
+            Self::Getpeername6 => "getpeername6",
+        }
+    }
+
+    /// `enum bpf_attach_type`.
+    pub(super) const fn attach_type(self) -> u32 {
+        match self {
+            Self::Connect4 => 10,
+            Self::Connect6 => 11,
+            Self::Sendmsg4 => 14,
+            Self::Sendmsg6 => 15,
+            Self::Recvmsg4 => 19,
+            Self::Recvmsg6 => 20,
+            Self::Getpeername4 => 29,
+            Self::Getpeername6 => 30,
+        }
+    }
+}
+
+/// A direction of packets at a device, seen from the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// What comes in by the device.
+    Ingress,
+    /// What goes out by the device.
+    Egress,
+}
+
+impl Direction {
+    /// Both, in the order in which they are attached: answers are translated before the first
+    /// question is.
+    pub const ALL: [Self; 2] = [Self::Egress, Self::Ingress];
+
+    /// The name that tables, logs and pins use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+
+    /// The inverse of [`Self::name`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|direction| direction.name() == name)
+    }
+
+    /// `enum bpf_attach_type` of TCX (kernel ≥ 6.6).
+    pub(super) const fn tcx_attach_type(self) -> u32 {
+        match self {
+            Self::Ingress => 46,
+            Self::Egress => 47,
+        }
+    }
+}
+
+/// A program at a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceProgram {
+    /// Which way the packets go.
+    pub direction: Direction,
+    /// Whether packets start with an Ethernet header.
+    pub ethernet: bool,
+}
+
+impl DeviceProgram {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self { direction: Direction::Ingress, ethernet: true },
+        Self { direction: Direction::Egress, ethernet: true },
+        Self { direction: Direction::Ingress, ethernet: false },
+        Self { direction: Direction::Egress, ethernet: false },
+    ];
+
+    /// Its name in the object.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match (self.direction, self.ethernet) {
+            (Direction::Ingress, true) => "ingress_l2",
+            (Direction::Egress, true) => "egress_l2",
+            (Direction::Ingress, false) => "ingress_l3",
+            (Direction::Egress, false) => "egress_l3",
+        }
+    }
+}

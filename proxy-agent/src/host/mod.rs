@@ -1,0 +1,12 @@
+//! What the agent asks of the machine it runs on: where cgroup v2 and the BPF file system are,
+//! which network namespace this is, what time it is.
+//!
+//! Deliberately knows nothing of BPF programs or Services. Called by [`crate::agent`] and
+//! [`crate::cli`].
+
+pub mod bpffs;
+pub mod cgroup;
+pub mod clock;
+pub mod lock;
+pub mod mountinfo;
+pub mod netns;
