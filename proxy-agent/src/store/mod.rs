@@ -4,6 +4,8 @@
 //! an order that never shows a packet a half-written Service; a [`MapStore`] carries them out and
 //! decides nothing. Flow, socket, device and counter maps are not here: nobody diffs them.
 
+pub mod bpf;
+
 use std::{collections::BTreeMap, io};
 
 use proxy_common::{
