@@ -1,1 +1,47 @@
-//! x
+//! The lab: a small cluster on one kernel.
+//!
+//! Nodes, pods and hosts outside the cluster are network namespaces, each with a cgroup of its own,
+//! so that several agents run side by side and every hook of the datapath is the real one. Pods are
+//! wired by the real CNI plugins. Nothing here knows how Sluice works inside: the lab starts the
+//! binary `sluice`, talks to it over its command line, and looks at what sockets and wires show.
+//!
+//! Called by the stories in `tests/stories` and by the binary `sluice-example`. Needs root.
+
+mod addresses;
+mod agent;
+mod bpftool;
+mod cgroup;
+mod client;
+mod counters;
+mod fabric;
+mod host;
+mod identity;
+mod lab;
+mod leftovers;
+pub mod manifest;
+mod namespace;
+mod node;
+pub mod packet;
+pub mod probe;
+mod process;
+mod server;
+mod sluice;
+mod wire;
+mod wiring;
+
+pub use addresses::{Addresses, Family};
+pub use agent::{Agent, AgentFlags};
+pub use bpftool::Bpftool;
+pub use cgroup::Cgroup;
+pub use client::{Connection, Datagrams, TcpClient, UdpClient};
+pub use counters::Counters;
+pub use host::Host;
+pub use lab::Lab;
+pub use leftovers::remove_leftovers;
+pub use namespace::NetNs;
+pub use node::Node;
+pub use process::{Lines, Process};
+pub use server::Server;
+pub use sluice::Sluice;
+pub use wire::Wire;
+pub use wiring::Wiring;

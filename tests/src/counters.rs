@@ -1,0 +1,62 @@
+//! The kernel's own network counters of a namespace: what it thought of the packets.
+
+use std::{collections::BTreeMap, fs};
+
+use anyhow::{Context as _, Result};
+
+use crate::NetNs;
+
+/// Counters of packets whose source could not be: strict reverse path filter, martians, bad headers.
+const SUSPICIONS: [&str; 4] =
+    ["TcpExt.IPReversePathFilter", "Ip.InAddrErrors", "Ip.InHdrErrors", "TcpExt.TCPChallengeACK"];
+
+/// A reading of all counters.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    values: BTreeMap<String, i64>,
+}
+
+impl Counters {
+    pub(crate) fn read(namespace: &NetNs) -> Result<Self> {
+        namespace.run(|| {
+            let mut values = BTreeMap::new();
+            for file in ["netstat", "snmp"] {
+                let text = fs::read_to_string(format!("/proc/thread-self/net/{file}"))?;
+                let lines: Vec<&str> = text.lines().collect();
+                // Pairs of lines: `Group: name name …` and `Group: value value …`.
+                for pair in lines.chunks_exact(2) {
+                    let (group, names) = pair[0].split_once(": ").context("no group")?;
+                    let (_, numbers) = pair[1].split_once(": ").context("no group")?;
+                    for (name, number) in names.split(' ').zip(numbers.split(' ')) {
+                        values.insert(format!("{group}.{name}"), number.parse()?);
+                    }
+                }
+            }
+            Ok(Self { values })
+        })
+    }
+
+    /// Counters that have moved since `earlier`, by how much.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> BTreeMap<&str, i64> {
+        self.values
+            .iter()
+            .map(|(name, value)| (name.as_str(), value - earlier.value(name)))
+            .filter(|&(_, difference)| difference != 0)
+            .collect()
+    }
+
+    /// Of those, the ones that say that the host mistrusted a packet.
+    #[must_use]
+    pub fn suspicions_since(&self, earlier: &Self) -> BTreeMap<&str, i64> {
+        let mut moved = self.since(earlier);
+        moved.retain(|name, _| SUSPICIONS.contains(name));
+        moved
+    }
+
+    /// One counter, `Group.Name` as in `/proc/net/netstat` and `/proc/net/snmp`.
+    #[must_use]
+    pub fn value(&self, name: &str) -> i64 {
+        self.values.get(name).copied().unwrap_or(0)
+    }
+}

@@ -1,0 +1,220 @@
+//! The lab without an agent: its network works, its probes tell the truth, and nothing is left.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Result;
+use lab::{Cgroup, Family, Lab, Wiring, packet, probe::Trouble};
+
+#[test]
+fn pods_talk_to_each_other_whatever_their_wiring() -> Result<()> {
+    for wiring in Wiring::ALL {
+        let lab = Lab::new()?;
+        let (a, b) = (lab.node("a", wiring)?, lab.node("b", wiring)?);
+        let client = a.pod("client")?;
+        let near = a.pod("near")?.serve(8080, 5353)?;
+        let far = b.pod("far")?.serve(8080, 5353)?;
+        for family in Family::BOTH {
+            for server in [&near, &far] {
+                let answer = client.tcp(server.tcp(family)).ask()?;
+                assert_eq!(answer.server, server.name());
+                assert_eq!(answer.client_seen.ip(), client.address(family), "{wiring}");
+                assert_eq!(answer.peer, Some(server.tcp(family)));
+                let answer = client.udp(server.udp(family)).ask()?;
+                assert_eq!(answer.server, server.name());
+                assert_eq!(answer.received_from, Some(server.udp(family)));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn nodes_and_outside_hosts_reach_pods() -> Result<()> {
+    let lab = Lab::new()?;
+    let (a, b) = (lab.node("a", Wiring::Ptp)?, lab.node("b", Wiring::Bridge)?);
+    let outside = lab.outside("outside")?;
+    let server = b.pod("server")?.serve(8080, 5353)?;
+    for family in Family::BOTH {
+        for host in [&*a, &*b, &outside] {
+            let answer = host.tcp(server.tcp(family)).ask()?;
+            assert_eq!(answer.server, "server", "from {}", host.name());
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_probe_tells_how_a_request_failed() -> Result<()> {
+    let lab = Lab::new()?;
+    let node = lab.node("a", Wiring::Ptp)?;
+    let client = node.pod("client")?;
+    let server = node.pod("server")?.serve(8080, 5353)?;
+    for family in Family::BOTH {
+        let mut closed = server.tcp(family);
+        closed.set_port(9);
+        assert_eq!(client.tcp(closed).refusal()?.trouble, Trouble::Refused);
+        assert_eq!(client.udp(closed).refusal()?.trouble, Trouble::Refused);
+        assert_eq!(client.udp(closed).connected().refusal()?.trouble, Trouble::Refused);
+    }
+    let nobody = "172.18.0.99:80".parse()?;
+    let failure = client.tcp(nobody).patience_ms(200).refusal()?;
+    assert_eq!(failure.trouble, Trouble::TimedOut);
+    assert!(failure.after() >= Duration::from_millis(190));
+    Ok(())
+}
+
+#[test]
+fn bulk_arrives_whole_in_both_directions() -> Result<()> {
+    let lab = Lab::new()?;
+    let node = lab.node("a", Wiring::Ptp)?;
+    let client = node.pod("client")?;
+    let server = node.pod("server")?.serve(8080, 5353)?;
+    let answer = client.tcp(server.tcp(Family::V4)).bulk(3_000_000, 5_000_001)?;
+    assert_eq!((answer.upload_fault, answer.download_fault), (None, None));
+    Ok(())
+}
+
+#[test]
+fn a_connection_stays_open_between_questions() -> Result<()> {
+    let lab = Lab::new()?;
+    let node = lab.node("a", Wiring::Ptp)?;
+    let client = node.pod("client")?;
+    let server = node.pod("server")?.serve(8080, 5353)?;
+    let (mut connection, first) = client.tcp(server.tcp(Family::V6)).from_port(4711).open()?;
+    let again = connection.ask()?;
+    assert_eq!(first.client_seen, again.client_seen);
+    assert_eq!(first.client_seen.port(), 4711);
+    let (mut socket, first) = client.udp(server.udp(Family::V4)).open()?;
+    assert_eq!(first.client_seen, socket.ask()?.client_seen);
+    drop(server);
+    assert!(connection.attempt()?.is_err());
+    Ok(())
+}
+
+#[test]
+fn mapped_sockets_reach_ipv4_servers() -> Result<()> {
+    let lab = Lab::new()?;
+    let node = lab.node("a", Wiring::Ptp)?;
+    let client = node.pod("client")?;
+    let server = node.pod("server")?.serve(8080, 5353)?;
+    let answer = client.tcp(server.tcp(Family::V4)).mapped().ask()?;
+    assert_eq!(answer.client_seen.ip(), client.address(Family::V4));
+    let answer = client.udp(server.udp(Family::V4)).mapped().ask()?;
+    assert_eq!(answer.received_from, Some(server.udp(Family::V4)));
+    Ok(())
+}
+
+#[test]
+fn pods_answer_pings() -> Result<()> {
+    let lab = Lab::new()?;
+    let node = lab.node("a", Wiring::Bridge)?;
+    let (client, server) = (node.pod("client")?, node.pod("server")?);
+    for family in Family::BOTH {
+        let address = server.address(family);
+        assert_eq!(client.ping(address, 1000)?, Some(address));
+        assert_eq!(client.ping("172.18.0.99".parse()?, 100)?, None);
+    }
+    Ok(())
+}
+
+#[test]
+fn frames_are_sent_and_seen_as_they_are() -> Result<()> {
+    let lab = Lab::new()?;
+    let node = lab.node("a", Wiring::Ptp)?;
+    let client = node.pod("client")?;
+    let server = node.pod("server")?.serve(8080, 5353)?;
+    for family in Family::BOTH {
+        client.tcp(server.tcp(family)).ask()?;
+        let hop = client.next_hop(server.host().address(family))?;
+        let sent = packet::udp(
+            (client.address(family), 4711).into(),
+            (server.host().address(family), 9).into(),
+            b"as it is",
+        );
+        let arriving = server.host().wire("eth0")?;
+        client.wire("eth0")?.send(&packet::ethernet(hop.source, hop.destination, &sent))?;
+        let seen = arriving.expect(Duration::from_secs(1), |seen| {
+            seen.source().port() == 4711 && seen.destination().port() == 9
+        })?;
+        assert_eq!(seen.bytes(), packet::after_one_hop(&sent));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_lab_that_was_dropped_has_left_nothing() -> Result<()> {
+    let traces = {
+        let lab = Lab::new()?;
+        populate(&lab)?
+    };
+    traces.assert_gone();
+    Ok(())
+}
+
+#[test]
+fn a_lab_whose_test_panicked_has_left_nothing() -> Result<()> {
+    let mut traces = None;
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let lab = Lab::new().unwrap();
+        traces = Some(populate(&lab).unwrap());
+        let _running = lab.node("late", Wiring::Ptp).unwrap();
+        panic!("on purpose");
+    }));
+    assert!(panicked.is_err());
+    traces.expect("the lab was populated").assert_gone();
+    Ok(())
+}
+
+/// Where a lab would leave something.
+struct Traces {
+    directory: PathBuf,
+    cgroup: Cgroup,
+    namespaces: BTreeSet<PathBuf>,
+}
+
+/// Hosts of every kind, with processes that are still running.
+fn populate(lab: &Lab) -> Result<Traces> {
+    let node = lab.node("a", Wiring::Bridge)?;
+    let client = node.pod("client")?;
+    let outside = lab.outside("outside")?;
+    let server = node.pod("server")?.serve(8080, 5353)?;
+    client.tcp(server.tcp(Family::V4)).ask()?;
+    outside.tcp(server.tcp(Family::V6)).ask()?;
+    assert_eq!(lab.cgroup().processes()?.len(), 3);
+    let hosts = [&*node, &client, &outside, server.host()];
+    let namespaces = hosts.iter().map(|host| namespace_of(host.namespace().path()));
+    let namespaces = namespaces.collect::<Result<_, _>>()?;
+    Ok(Traces { directory: lab.directory().to_owned(), cgroup: lab.cgroup().clone(), namespaces })
+}
+
+impl Traces {
+    fn assert_gone(&self) {
+        assert!(!self.directory.exists());
+        assert!(!self.cgroup.path().exists());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(self.directory.to_str().unwrap()));
+        assert_eq!(self.namespaces.intersection(&held_namespaces()).count(), 0);
+    }
+}
+
+/// Network namespaces that a process is in or holds open.
+fn held_namespaces() -> BTreeSet<PathBuf> {
+    let mut held = BTreeSet::new();
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        held.extend(fs::read_link(process.path().join("ns/net")));
+        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
+        held.extend(descriptors.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()));
+    }
+    held
+}
+
+/// The namespace that a path of the lab leads to, as `/proc` names it (`net:[…]`).
+fn namespace_of(link: &Path) -> std::io::Result<PathBuf> {
+    fs::read_link(fs::read_link(link)?)
+}
