@@ -134,8 +134,7 @@ impl Toolchain {
     /// What there is to build with. `cargo` and `rustc` are those of the build that goes on, as
     /// cargo's environment variables of these names say.
     pub(crate) fn find(cargo: &Path, rustc: &Path) -> Result<Self, Error> {
-        let core =
-            find_core(rustc)?.ok_or_else(|| Error::NoCore { rustc: rustc.to_owned() })?;
+        let core = find_core(rustc)?.ok_or_else(|| Error::NoCore { rustc: rustc.to_owned() })?;
         let linker = find_linker().ok_or(Error::NoLinker)?;
         Ok(Self { cargo: cargo.to_owned(), core, linker })
     }
@@ -156,9 +155,8 @@ impl Toolchain {
         for name in names {
             cargo.args(["--bin", name]);
         }
-        let status = cargo
-            .status()
-            .map_err(|source| Error::Io { what: self.cargo.clone(), source })?;
+        let status =
+            cargo.status().map_err(|source| Error::Io { what: self.cargo.clone(), source })?;
         if !status.success() {
             return Err(Error::Cargo { status });
         }
@@ -229,8 +227,7 @@ fn is_of_the_outer_build(name: &OsString) -> bool {
 
 /// Refuses an object that can't be loaded, with the reason that the verifier would not give.
 fn check(path: &Path) -> Result<(), Error> {
-    let bytes =
-        fs::read(path).map_err(|source| Error::Io { what: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|source| Error::Io { what: path.to_owned(), source })?;
     let elf = object::File::parse(&*bytes)
         .map_err(|source| Error::NotElf { object: path.to_owned(), source })?;
     let panicking = elf

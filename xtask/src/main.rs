@@ -1,0 +1,51 @@
+//! `cargo xtask …`: what people and CI run. One command a file; this one only says which there are.
+
+mod bpf_object;
+mod build;
+mod build_and_load;
+mod lint;
+mod maps_doc;
+mod process;
+mod setup;
+mod test;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Sluice's development commands")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what building and testing need and this machine lacks
+    Setup(setup::Arguments),
+    /// Build everything: the eBPF objects, embedded in the binary `sluice`, and its companions
+    Build(build::Arguments),
+    /// Build, load and attach, and serve: an embedded example, a directory or a cluster
+    BuildAndLoad(build_and_load::Arguments),
+    /// Run every layer of tests, from formatting to the lab
+    Test(test::Arguments),
+    /// Formatting, clippy, tidy, and cargo-deny where it is installed
+    Lint,
+    /// The rules of the code base that no compiler checks
+    Tidy,
+    /// Write docs/maps.md from the maps' definitions and the object's types
+    MapsDoc(maps_doc::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Setup(arguments) => setup::run(&arguments),
+        Command::Build(arguments) => build::run(&arguments).map(drop),
+        Command::BuildAndLoad(arguments) => build_and_load::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Lint => lint::run(),
+        Command::Tidy => tidy::run(),
+        Command::MapsDoc(arguments) => maps_doc::run(&arguments),
+    }
+}

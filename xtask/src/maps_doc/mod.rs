@@ -1,0 +1,5 @@
+//! x
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+}
+pub(crate) fn run(_: &Arguments) -> anyhow::Result<()> { Ok(()) }

@@ -1,0 +1,91 @@
+//! Running one test executable: its output goes through unchanged, and its closing line is read.
+
+use std::{
+    io::{BufRead as _, BufReader, IsTerminal as _, Write as _, stdin, stdout},
+    process::{Command, Stdio},
+    thread,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{executables::Executable, summary::Outcome};
+use crate::{process, workspace};
+
+/// Labs at the same time: each has namespaces, agents and maps of its own, and many of them would
+/// run into each other's time limits.
+const LABS_MAX: usize = 4;
+
+/// Runs it; what can't be run at all is missing.
+pub(super) fn run(executable: &Executable, filter: Option<&str>) -> Outcome {
+    let mut command = if !executable.lab || workspace::is_root() {
+        process::command(&executable.path)
+    } else if let Some(sudo) = workspace::find_program("sudo") {
+        let mut sudo = process::command(sudo);
+        if !stdin().is_terminal() {
+            sudo.arg("--non-interactive");
+        }
+        sudo.arg("--preserve-env").arg("--").arg(&executable.path);
+        sudo
+    } else {
+        return Outcome::Missing("it takes root, and there is no sudo".to_owned());
+    };
+    command
+        .current_dir(&executable.directory)
+        .env("CARGO_MANIFEST_DIR", &executable.directory)
+        .args(filter)
+        .arg(if stdout().is_terminal() { "--color=always" } else { "--color=never" });
+    if executable.lab {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(LABS_MAX);
+        command.arg(format!("--test-threads={threads}"));
+    }
+    match read(&mut command) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Missing(format!("{error:#}")),
+    }
+}
+
+fn read(command: &mut Command) -> Result<Outcome> {
+    let line = process::shown(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("`{line}` could not be run"))?;
+    let output = child.stdout.take().context("no pipe")?;
+    let mut counted = None;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("the test's output is lost")?;
+        let _ = stdout().write_all(&line).and_then(|()| stdout().write_all(b"\n"));
+        if let Some(counts) = closing_line(&String::from_utf8_lossy(&line)) {
+            counted = Some(counts);
+        }
+    }
+    let status = child.wait().with_context(|| format!("`{line}` was lost"))?;
+    // Without a closing line it died; with one it may still have died after it.
+    let (passed, failed) = counted.unwrap_or((0, 0));
+    let failed = if status.success() { failed } else { failed.max(1) };
+    Ok(Outcome::Ran { passed, failed })
+}
+
+/// Passed and failed, if `line` is `test result: … 3 passed; 0 failed; …`.
+fn closing_line(line: &str) -> Option<(usize, usize)> {
+    let (_, counts) = line.split_once("test result: ")?;
+    let count = |word: &str| {
+        let (before, _) = counts.split_once(word)?;
+        before.trim_end().rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    Some((count(" passed")?, count(" failed")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closing_line;
+
+    #[test]
+    fn the_closing_line_is_read_with_and_without_colours() {
+        let plain = "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out";
+        assert_eq!(closing_line(plain), Some((12, 0)));
+        let red = "test result: \u{1b}[31mFAILED\u{1b}[0m. 1 passed; 2 failed; 0 ignored";
+        assert_eq!(closing_line(red), Some((1, 2)));
+        assert_eq!(closing_line("test a::b ... ok"), None);
+    }
+}
