@@ -1,6 +1,20 @@
 //! Stories of the lab: what clients, servers and operators see, on a real kernel.
 //!
 //! One module, one subject; one test, one behaviour. Each test has a lab of its own, so they run
-//! side by side.
+//! side by side. A story that must hold on both paths and for every wiring is told once and run for
+//! each [`cluster::Shape`].
 
+#[macro_use]
+mod cluster;
+
+mod agent_gone;
+mod bulk;
+mod cluster_ip;
+mod collisions;
+mod defaults;
 mod lab_itself;
+mod manifests;
+mod operator;
+mod refusals;
+mod several_nodes;
+mod untouched;
