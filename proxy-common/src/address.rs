@@ -50,10 +50,25 @@ pub struct V4 {
 }
 
 /// An IPv6 address: sixteen bytes in network order.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+#[derive(Clone, Copy, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C, align(4))]
 pub struct V6 {
     bytes: [u8; 16],
+}
+
+impl PartialEq for V6 {
+    // By words: the derived comparison calls `memcmp`, which in BPF is a loop over bytes.
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let (one, other) = (self.words(), other.words());
+        one[0] == other[0] && one[1] == other[1] && one[2] == other[2] && one[3] == other[3]
+    }
+}
+
+impl Hash for V6 {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
+    }
 }
 
 impl V4 {
@@ -113,7 +128,7 @@ impl V6 {
 
 impl Address for V4 {
     const WORDS: usize = 1;
-    type Align = [u8; 4];
+    type Align = u32;
 
     #[inline(always)]
     fn words(self) -> [u32; 4] {
@@ -134,7 +149,7 @@ impl Address for V4 {
 
 impl Address for V6 {
     const WORDS: usize = 4;
-    type Align = [u8; 0];
+    type Align = [u32; 0];
 
     #[inline(always)]
     fn words(self) -> [u32; 4] {

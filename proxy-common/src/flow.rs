@@ -95,12 +95,23 @@ pub struct Flow<A: Address> {
     /// A [`FlowKind`] as its number.
     pub kind: u8,
     /// Zero.
-    pub pad: [u8; 6],
+    pub pad16: u16,
+    /// Zero.
+    pub pad32: u32,
     /// Zero.
     pub align: A::Align,
 }
 
 impl<A: Address> Flow<A> {
+    /// Sets what the half writes (address, port beside it, port of the other end) and its flags.
+    #[inline(always)]
+    pub fn write(&mut self, (address, port, other_port): (A, Be16, Be16), flags: FlowFlags) {
+        self.address = address;
+        self.port = port;
+        self.other_port = other_port;
+        self.flags = flags;
+    }
+
     /// The key of the other half (in `SRC_FLOWS_*`), for a half in `DST_FLOWS_*` under `key`: the
     /// tuple of what goes the other way as it goes out.
     #[inline(always)]

@@ -18,7 +18,7 @@ pub struct FragmentKey<A> {
     /// 0 at ingress, 1 at egress.
     pub hook: u8,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad16: u16,
 }
 
 impl<A: Address> FragmentKey<A> {
@@ -32,7 +32,7 @@ impl<A: Address> FragmentKey<A> {
         protocol: Protocol,
         hook: u8,
     ) -> Self {
-        Self { source, destination, identification, protocol, hook, pad: [0; 2] }
+        Self { source, destination, identification, protocol, hook, pad16: 0 }
     }
 }
 

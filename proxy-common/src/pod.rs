@@ -36,13 +36,13 @@ macro_rules! pod {
 pod! {
     AffinityKey { client, service }
     Backend { address, port, flags }
-    Flow { created, last_seen, packets, bytes, address, port, other_port, service, flags, kind, pad,
+    Flow { created, last_seen, packets, bytes, address, port, other_port, service, flags, kind, pad16, pad32,
            align }
-    FragmentKey { source, destination, identification, protocol, hook, pad }
+    FragmentKey { source, destination, identification, protocol, hook, pad16 }
     Frontend { address, port, protocol, pad }
     Prefix { network, mask }
-    SocketKey { cookie, address, port, pad, align }
-    SocketPeer { address, port, pad, service, backend }
+    SocketKey { cookie, address, port, pad16, pad32, align }
+    SocketPeer { address, port, pad16, service, backend }
     SourceRangeKey { prefix_length, service, client }
-    Tuple { source, destination, source_port, destination_port, protocol, pad }
+    Tuple { source, destination, source_port, destination_port, protocol, pad, pad16 }
 }

@@ -14,6 +14,16 @@ macro_rules! reasons {
             /// All of them, by number.
             pub const ALL: &'static [Self] = &[$(Self::$reason,)*];
 
+            /// From its number.
+            #[inline(always)]
+            #[must_use]
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$reason),)*
+                    _ => None,
+                }
+            }
+
             /// The name that metrics, tables and JSON use.
             #[must_use]
             pub const fn name(self) -> &'static str {

@@ -18,7 +18,9 @@ pub struct SocketKey<A: Address> {
     /// The peer's port.
     pub port: Be16,
     /// Zero.
-    pub pad: [u8; 6],
+    pub pad16: u16,
+    /// Zero.
+    pub pad32: u32,
     /// Zero.
     pub align: A::Align,
 }
@@ -28,7 +30,7 @@ impl<A: Address> SocketKey<A> {
     #[inline(always)]
     #[must_use]
     pub fn new(cookie: u64, address: A, port: Be16) -> Self {
-        Self { cookie, address, port, pad: [0; 6], align: A::Align::zeroed() }
+        Self { cookie, address, port, pad16: 0, pad32: 0, align: A::Align::zeroed() }
     }
 }
 
@@ -42,7 +44,7 @@ pub struct SocketPeer<A> {
     /// Its port.
     pub port: Be16,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad16: u16,
     /// The Service port.
     pub service: ServiceId,
     /// The endpoint.
@@ -54,6 +56,6 @@ impl<A: Address> SocketPeer<A> {
     #[inline(always)]
     #[must_use]
     pub fn new(address: A, port: Be16, service: ServiceId, backend: BackendId) -> Self {
-        Self { address, port, pad: [0; 2], service, backend }
+        Self { address, port, pad16: 0, service, backend }
     }
 }

@@ -20,7 +20,9 @@ pub struct Tuple<A> {
     /// Transport protocol.
     pub protocol: Protocol,
     /// Zero.
-    pub pad: [u8; 3],
+    pub pad: u8,
+    /// Zero.
+    pub pad16: u16,
 }
 
 impl<A: Address> Tuple<A> {
@@ -34,7 +36,8 @@ impl<A: Address> Tuple<A> {
             source_port: source.1,
             destination_port: destination.1,
             protocol,
-            pad: [0; 3],
+            pad: 0,
+            pad16: 0,
         }
     }
 

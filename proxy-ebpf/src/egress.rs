@@ -1,14 +1,14 @@
 //! What happens to a packet that goes out by a device: sources are rewritten here.
 
-use proxy_common::{FilterBits, FlowFlags};
+use proxy_common::FilterBits;
 
 use crate::{
     env::{Kernel, Maps},
     filter, flow, masquerade,
-    network::{Ip, Network},
+    network::Network,
     packet::Packet,
     rewrite::{Rewrite, rewrite},
-    transport::{self, Hook, Step, Transport},
+    transport::{self, Hook, Step},
     verdict::Verdict,
 };
 
@@ -22,50 +22,33 @@ where
     P: Packet,
     E: Maps<A> + Kernel,
 {
-    let Some(ip) = A::parse(packet, at) else { return Verdict::Pass };
+    let Some(ip) = A::parse(packet, at) else { return Verdict::PASS };
     // An answer comes from a backend; what is masqueraded goes to one.
     let is_backend = |address| filter::interest(env, address).contains(FilterBits::BACKEND);
     if !is_backend(ip.source) && !is_backend(ip.destination) {
-        return Verdict::Pass;
+        return Verdict::PASS;
     }
-    let Ok(transport) = transport::parse(packet, env, HOOK, &ip) else { return Verdict::Pass };
-    match translation(packet, env, &ip, &transport) {
-        Ok(found) => match rewrite(packet, HOOK, &ip, &transport, &found) {
-            Ok(()) => Verdict::Translated,
-            Err(reason) => Verdict::Drop(reason),
-        },
-        Err(verdict) => verdict,
-    }
-}
-
-/// What to write into the packet, or the verdict where nothing is written.
-#[inline(always)]
-fn translation<A, P, E>(
-    packet: &P,
-    env: &E,
-    ip: &Ip<A>,
-    transport: &Transport<A>,
-) -> Result<Rewrite<A>, Verdict>
-where
-    A: Network,
-    P: Packet,
-    E: Maps<A> + Kernel,
-{
-    let bytes = u64::from(packet.length()).saturating_sub(ip.at as u64);
-    if let Some(met) = flow::meet(env, HOOK.flows(), transport, bytes) {
-        return Ok(met.rewrite);
-    }
-    if transport.step() == Step::Continues {
-        return Err(Verdict::Pass);
-    }
-    let Some(met) = flow::meet(env, HOOK.new_flows(), transport, bytes) else {
-        return Err(Verdict::Pass);
+    let Ok(transport) = transport::parse(packet, env, HOOK, &ip) else { return Verdict::PASS };
+    let bytes = u64::from(packet.length()).saturating_sub(at as u64);
+    let found = match flow::follow(env, HOOK, &transport, bytes) {
+        Some(found) => found,
+        None if transport.step() == Step::Continues => return Verdict::PASS,
+        None => {
+            let mut found = Rewrite::default();
+            let verdict = flow::follow_new(env, HOOK, &transport, bytes, &mut found);
+            let verdict = if verdict == Verdict::MASQUERADE {
+                masquerade::resolve(env, &transport.tuple, &mut found)
+            } else {
+                verdict
+            };
+            if verdict != Verdict::TRANSLATED {
+                return verdict;
+            }
+            found
+        }
     };
-    if met.flags.contains(FlowFlags::PENDING) {
-        return masquerade::resolve(env, &transport.tuple).map_err(Verdict::Drop);
-    }
-    match flow::advance(env, HOOK, &transport.tuple, &met) {
-        Ok(()) => Ok(met.rewrite),
-        Err(reason) => Err(Verdict::Drop(reason)),
+    match rewrite(packet, HOOK, &ip, &transport, &found) {
+        Ok(()) => Verdict::TRANSLATED,
+        Err(reason) => Verdict::drop(reason),
     }
 }

@@ -16,9 +16,9 @@ pub fn interest<A: Network, E: Kernel>(env: &E, address: A) -> FilterBits {
 #[inline(always)]
 pub fn unowned<A: Network, E: Kernel>(env: &E, destination: A) -> Verdict {
     if is_service_address(env, destination) {
-        Verdict::Drop(DropReason::UnallocatedClusterIp)
+        Verdict::drop(DropReason::UnallocatedClusterIp)
     } else {
-        Verdict::Pass
+        Verdict::PASS
     }
 }
 

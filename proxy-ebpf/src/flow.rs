@@ -5,6 +5,7 @@
 //! and leads to the other (`Flow::src_key`, `Flow::dst_key`). The half that the first packet meets
 //! is the forward half, the other one the reply half.
 
+use bytemuck::Zeroable as _;
 use proxy_common::{
     Address, Be16, Counter, DropReason, Flow, FlowFlags, FlowKind, Nanoseconds, Protocol,
     ServiceId, Tuple,
@@ -15,25 +16,25 @@ use crate::{
     network::Network,
     rewrite::Rewrite,
     transport::{Hook, TcpFlags, Transport},
+    verdict::Verdict,
 };
 
 /// How many source ports are tried before a flow is given up.
-const PORT_ATTEMPTS: u32 = 16;
+const PORT_ATTEMPTS: u32 = 8;
 
 /// What was learned from a half when a packet met it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Met<A> {
+struct Met<A> {
     /// What to write.
-    pub rewrite: Rewrite<A>,
+    rewrite: Rewrite<A>,
     /// The flags before this packet.
-    pub flags: FlowFlags,
+    flags: FlowFlags,
 }
 
 impl<A: Network> Met<A> {
     /// The key of the other half, for a packet with `key` met at `hook`.
     #[inline(always)]
-    #[must_use]
-    pub fn other_key(&self, hook: Hook, key: &Tuple<A>) -> Tuple<A> {
+    fn other_key(&self, hook: Hook, key: &Tuple<A>) -> Tuple<A> {
         let Rewrite { address, port, other_port } = self.rewrite;
         match hook {
             Hook::Ingress => Tuple::new((address, port), (key.source, other_port), key.protocol),
@@ -78,7 +79,7 @@ impl Hook {
 
 /// The key of the other half of `flow`, which is under `key` at `hook`.
 #[inline(always)]
-pub fn other_key<A: Address>(hook: Hook, key: &Tuple<A>, flow: &Flow<A>) -> Tuple<A> {
+fn other_key<A: Address>(hook: Hook, key: &Tuple<A>, flow: &Flow<A>) -> Tuple<A> {
     match hook {
         Hook::Ingress => flow.src_key(key),
         Hook::Egress => flow.dst_key(key),
@@ -87,7 +88,7 @@ pub fn other_key<A: Address>(hook: Hook, key: &Tuple<A>, flow: &Flow<A>) -> Tupl
 
 /// Looks the packet's tuple up in `table` and records the packet on the half that is found.
 #[inline(always)]
-pub fn meet<A, E>(env: &E, table: FlowTable, transport: &Transport<A>, bytes: u64) -> Option<Met<A>>
+fn meet<A, E>(env: &E, table: FlowTable, transport: &Transport<A>, bytes: u64) -> Option<Met<A>>
 where
     A: Network,
     E: Maps<A> + Kernel,
@@ -111,6 +112,49 @@ where
         }
         met
     })
+}
+
+/// What to write into a packet of an answered flow. A SYN on a connection that has ended belongs to
+/// none: the old flow is removed.
+#[inline(always)]
+pub fn follow<A, E>(env: &E, hook: Hook, transport: &Transport<A>, bytes: u64) -> Option<Rewrite<A>>
+where
+    A: Network,
+    E: Maps<A> + Kernel,
+{
+    let met = meet(env, hook.flows(), transport, bytes)?;
+    let begins_anew = transport.opens_tcp() && end_if_closed(env, hook, &transport.tuple);
+    if begins_anew { None } else { Some(met.rewrite) }
+}
+
+/// What to write into a packet of a flow that waits for its answer, into `found`.
+///
+/// [`Verdict::PASS`]: there is no such flow. [`Verdict::MASQUERADE`]: its source isn't known yet.
+#[inline(never)]
+pub fn follow_new<A, E>(
+    env: &E,
+    hook: Hook,
+    transport: &Transport<A>,
+    bytes: u64,
+    found: &mut Rewrite<A>,
+) -> Verdict
+where
+    A: Network,
+    E: Maps<A> + Kernel,
+{
+    let Some(met) = meet(env, hook.new_flows(), transport, bytes) else { return Verdict::PASS };
+    if met.flags.contains(FlowFlags::PENDING) {
+        return Verdict::MASQUERADE;
+    }
+    *found = met.rewrite;
+    if met.flags.contains(FlowFlags::REPLY) {
+        return answer(env, hook, &transport.tuple);
+    }
+    // The forward half of a flow that nobody answers keeps its reply half from being evicted.
+    let now = env.now();
+    let other = met.other_key(hook, &transport.tuple);
+    env.with_flow(hook.other().new_flows(), &other, |flow| flow.last_seen = now);
+    Verdict::TRANSLATED
 }
 
 /// The flags of a half after a packet with `tcp`: a FIN stays, a RST is believed until a packet
@@ -164,48 +208,42 @@ where
 /// Moves both halves of a flow to the main tables: the packet with `key` at `hook` is its first
 /// answer. When there is no room the flow stays where it is, and the answer must not go on, or the
 /// connection would be established and then forgotten.
-#[inline(never)]
-pub fn answer<A, E>(env: &E, hook: Hook, key: &Tuple<A>) -> Result<(), DropReason>
+#[inline(always)]
+fn answer<A, E>(env: &E, hook: Hook, key: &Tuple<A>) -> Verdict
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let copy = |flow: &mut Flow<A>| Flow { flags: flow.flags.union(FlowFlags::ANSWERED), ..*flow };
     // Concurrency: another CPU may be moving the same flow, or a flood may have evicted a half.
     // Whoever comes second finds the flow in the main tables or not at all.
-    let Some(reply) = env.with_flow(hook.new_flows(), key, copy) else { return Ok(()) };
+    // verifier: one half at a time, for the stack is small.
+    let Some(reply) = answered(env, hook.new_flows(), key) else { return Verdict::TRANSLATED };
     let other = other_key(hook, key, &reply);
-    let Some(forward) = env.with_flow(hook.other().new_flows(), &other, copy) else {
-        return Ok(());
-    };
-    if !env.insert_flow(hook.other().flows(), &other, &forward, Insert::Replace) {
-        return Err(DropReason::FlowTableFull);
-    }
     if !env.insert_flow(hook.flows(), key, &reply, Insert::Replace) {
-        env.remove_flow(hook.other().flows(), &other);
-        return Err(DropReason::FlowTableFull);
+        return Verdict::drop(DropReason::FlowTableFull);
+    }
+    let inserted = match answered(env, hook.other().new_flows(), &other) {
+        Some(forward) => env.insert_flow(hook.other().flows(), &other, &forward, Insert::Replace),
+        None => false,
+    };
+    if !inserted {
+        env.remove_flow(hook.flows(), key);
+        return Verdict::drop(DropReason::FlowTableFull);
     }
     env.remove_flow(hook.new_flows(), key);
     env.remove_flow(hook.other().new_flows(), &other);
     env.count(Counter::FlowAnswered);
-    Ok(())
+    Verdict::TRANSLATED
 }
 
-/// What to do for a packet whose flow still waits for its answer and was `met` at `hook`: its reply
-/// half moves the flow to the main tables, its forward half keeps the reply half from being evicted.
+/// A copy of the half under `key`, as it is to be in the main tables.
 #[inline(always)]
-pub fn advance<A, E>(env: &E, hook: Hook, key: &Tuple<A>, met: &Met<A>) -> Result<(), DropReason>
+fn answered<A, E>(env: &E, table: FlowTable, key: &Tuple<A>) -> Option<Flow<A>>
 where
     A: Network,
-    E: Maps<A> + Kernel,
+    E: Maps<A>,
 {
-    if met.flags.contains(FlowFlags::REPLY) {
-        return answer(env, hook, key);
-    }
-    let now = env.now();
-    let other = met.other_key(hook, key);
-    env.with_flow(hook.other().new_flows(), &other, |flow| flow.last_seen = now);
-    Ok(())
+    env.with_flow(table, key, |flow| Flow { flags: flow.flags.union(FlowFlags::ANSWERED), ..*flow })
 }
 
 /// What a new flow is to do.
@@ -217,136 +255,110 @@ pub struct Opening<A> {
     pub port: Be16,
     /// The Service port, or none.
     pub service: ServiceId,
-    /// Service or direct.
-    pub kind: FlowKind,
+    /// No Service's flow, only kept apart from one.
+    pub direct: bool,
     /// Whether the packet needs another source address where it goes out.
     pub masquerade: bool,
 }
 
+impl<A: Network> Default for Opening<A> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self {
+            address: A::zeroed(),
+            port: Be16::ZERO,
+            service: ServiceId::NONE,
+            direct: false,
+            masquerade: false,
+        }
+    }
+}
+
 /// Opens a flow at ingress for a packet with `tuple`: reserves the reply half, taking another source
-/// port where a different flow has it, then writes the forward half.
+/// port where a different flow has it, then writes the forward half. What to write into the packet
+/// goes to `found`.
 #[inline(never)]
-pub fn open<A, E>(env: &E, tuple: &Tuple<A>, opening: &Opening<A>) -> Result<Rewrite<A>, DropReason>
+pub fn open<A, E>(
+    env: &E,
+    tuple: &Tuple<A>,
+    opening: &Opening<A>,
+    found: &mut Rewrite<A>,
+) -> Verdict
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let now = env.now();
-    let mut source_port = tuple.source_port;
-    for _ in 0..PORT_ATTEMPTS {
-        let reply_key = Tuple::new(
-            (opening.address, opening.port),
-            (tuple.source, source_port),
-            tuple.protocol,
-        );
-        if reserve(env, tuple, opening, &reply_key, now) {
-            let forward = half(
-                (opening.address, opening.port, source_port),
-                (opening.service, opening.kind),
-                FlowFlags::empty(),
-                now,
-            );
-            if !env.insert_flow(FlowTable::NewDst, tuple, &forward, Insert::Replace) {
-                return Err(DropReason::FlowTableFull);
-            }
-            if opening.masquerade {
-                pend(env, &reply_key.reversed(), opening, now)?;
-            }
-            env.count(Counter::FlowOpened);
-            return Ok(Rewrite {
-                address: opening.address,
-                port: opening.port,
-                other_port: source_port,
-            });
+    let mut reply_key = Tuple::new(
+        (opening.address, opening.port),
+        (tuple.source, tuple.source_port),
+        tuple.protocol,
+    );
+    // verifier: one half at a time in the same memory, for the stack is small.
+    let kind = if opening.direct { FlowKind::Direct } else { FlowKind::Service };
+    let mut half = fresh(opening.service, kind, env.now());
+    half.write((tuple.destination, tuple.destination_port, tuple.source_port), FlowFlags::REPLY);
+    let mut attempt = 0;
+    while !reserve(env, tuple, &reply_key, &half) {
+        attempt += 1;
+        if attempt == PORT_ATTEMPTS || tuple.protocol == Protocol::SCTP {
+            return Verdict::drop(DropReason::PortsExhausted);
         }
-        if tuple.protocol == Protocol::SCTP {
-            break;
-        }
-        source_port = fresh_port(env.random());
+        reply_key.destination_port = fresh_port(env.random());
     }
-    Err(DropReason::PortsExhausted)
+    let source_port = reply_key.destination_port;
+    half.write((opening.address, opening.port, source_port), FlowFlags::empty());
+    if !env.insert_flow(FlowTable::NewDst, tuple, &half, Insert::Replace) {
+        return Verdict::drop(DropReason::FlowTableFull);
+    }
+    if opening.masquerade {
+        // Leaves word for egress that the packet needs another source address there.
+        half.write((tuple.source, source_port, opening.port), FlowFlags::PENDING);
+        half.kind = FlowKind::Masquerade as u8;
+        reply_key = reply_key.reversed();
+        if !env.insert_flow(FlowTable::NewSrc, &reply_key, &half, Insert::Replace) {
+            return Verdict::drop(DropReason::FlowTableFull);
+        }
+    }
+    env.count(Counter::FlowOpened);
+    *found = Rewrite { address: opening.address, port: opening.port, other_port: source_port };
+    Verdict::TRANSLATED
 }
 
-/// Reserves `reply_key` at egress for the flow of `tuple`; `false` when another flow has it.
+/// Reserves `key` at egress for the reply half of the flow of `tuple`; `false` when another flow has
+/// it.
 #[inline(always)]
-fn reserve<A, E>(
-    env: &E,
-    tuple: &Tuple<A>,
-    opening: &Opening<A>,
-    reply_key: &Tuple<A>,
-    now: Nanoseconds,
-) -> bool
+fn reserve<A, E>(env: &E, tuple: &Tuple<A>, key: &Tuple<A>, reply: &Flow<A>) -> bool
 where
     A: Network,
     E: Maps<A>,
 {
-    let ours = |flow: &mut Flow<A>| {
+    if belongs(env, FlowTable::Src, key, tuple) == Some(false)
+        && !end_if_closed(env, Hook::Egress, key)
+    {
+        return false;
+    }
+    env.insert_flow(FlowTable::NewSrc, key, reply, Insert::Keep)
+        || belongs(env, FlowTable::NewSrc, key, tuple) == Some(true)
+}
+
+/// Whether the reply half under `key` belongs to the flow of `tuple`; `None` when there is none.
+#[inline(always)]
+fn belongs<A, E>(env: &E, table: FlowTable, key: &Tuple<A>, tuple: &Tuple<A>) -> Option<bool>
+where
+    A: Network,
+    E: Maps<A>,
+{
+    env.with_flow(table, key, |flow| {
         flow.address == tuple.destination
             && flow.port == tuple.destination_port
             && flow.other_port == tuple.source_port
-    };
-    let taken = env.with_flow(FlowTable::Src, reply_key, ours);
-    if taken == Some(false) && !end_if_closed(env, Hook::Egress, reply_key) {
-        return false;
-    }
-    let reply = half(
-        (tuple.destination, tuple.destination_port, tuple.source_port),
-        (opening.service, opening.kind),
-        FlowFlags::REPLY,
-        now,
-    );
-    if env.insert_flow(FlowTable::NewSrc, reply_key, &reply, Insert::Keep) {
-        return true;
-    }
-    env.with_flow(FlowTable::NewSrc, reply_key, ours) == Some(true)
+    })
 }
 
-/// Leaves word for egress that the packet with `key` needs another source address there.
+/// A half that writes nothing yet.
 #[inline(always)]
-fn pend<A, E>(
-    env: &E,
-    key: &Tuple<A>,
-    opening: &Opening<A>,
-    now: Nanoseconds,
-) -> Result<(), DropReason>
-where
-    A: Network,
-    E: Maps<A>,
-{
-    let pending = half(
-        (key.source, key.source_port, key.destination_port),
-        (opening.service, FlowKind::Masquerade),
-        FlowFlags::PENDING,
-        now,
-    );
-    if env.insert_flow(FlowTable::NewSrc, key, &pending, Insert::Replace) {
-        Ok(())
-    } else {
-        Err(DropReason::FlowTableFull)
-    }
-}
-
-#[inline(always)]
-pub(crate) fn half<A: Address>(
-    (address, port, other_port): (A, Be16, Be16),
-    (service, kind): (ServiceId, FlowKind),
-    flags: FlowFlags,
-    now: Nanoseconds,
-) -> Flow<A> {
-    Flow {
-        created: now,
-        last_seen: now,
-        packets: 0,
-        bytes: 0,
-        address,
-        port,
-        other_port,
-        service,
-        flags,
-        kind: kind as u8,
-        pad: [0; 6],
-        align: bytemuck::Zeroable::zeroed(),
-    }
+pub(crate) fn fresh<A: Address>(service: ServiceId, kind: FlowKind, now: Nanoseconds) -> Flow<A> {
+    Flow { created: now, last_seen: now, service, kind: kind as u8, ..Flow::zeroed() }
 }
 
 /// A source port from 1024 up.

@@ -3,7 +3,7 @@
 //! The order of the questions is the order of their cost. Is the address of any interest? Does the
 //! packet belong to a flow? Is it for a Service? Would it be mistaken for a flow?
 
-use proxy_common::{DropReason, FilterBits, FlowKind, Frontend, Protocol, RejectReason, ServiceId};
+use proxy_common::{DropReason, FilterBits, Frontend, RejectReason};
 
 use crate::{
     env::{FlowTable, Kernel, Maps},
@@ -12,7 +12,7 @@ use crate::{
     lookup::{self, Lookup},
     network::{Ip, Network},
     packet::Packet,
-    rewrite::rewrite,
+    rewrite::{Rewrite, rewrite},
     transport::{self, Hook, NoTransport, Step, Transport},
     verdict::Verdict,
 };
@@ -27,7 +27,7 @@ where
     P: Packet,
     E: Maps<A> + Kernel,
 {
-    let Some(ip) = A::parse(packet, at) else { return Verdict::Pass };
+    let Some(ip) = A::parse(packet, at) else { return Verdict::PASS };
     let interest = filter::interest(env, ip.destination);
     if interest.is_empty() {
         return filter::unowned(env, ip.destination);
@@ -36,88 +36,97 @@ where
         Ok(transport) => transport,
         Err(reason) => return without_transport(env, &ip, interest, reason),
     };
-    match translation(packet, env, &ip, interest, &transport) {
-        Ok(found) => match rewrite(packet, HOOK, &ip, &transport, &found) {
-            Ok(()) => Verdict::Translated,
-            Err(reason) => Verdict::Drop(reason),
-        },
-        Err(verdict) => verdict,
+    let bytes = u64::from(packet.length()).saturating_sub(at as u64);
+    let found = match flow::follow(env, HOOK, &transport, bytes) {
+        Some(found) => found,
+        None => {
+            let mut found = Rewrite::default();
+            let verdict = first_packet(env, interest, &transport, bytes, &mut found);
+            if verdict != Verdict::TRANSLATED {
+                return verdict;
+            }
+            found
+        }
+    };
+    match rewrite(packet, HOOK, &ip, &transport, &found) {
+        Ok(()) => Verdict::TRANSLATED,
+        Err(reason) => Verdict::drop(reason),
     }
 }
 
-/// What to write into the packet, or the verdict where nothing is written.
+/// What becomes of a packet that belongs to no answered flow. [`Verdict::TRANSLATED`]: `found` says
+/// what to write.
 #[inline(always)]
-fn translation<A, P, E>(
-    packet: &P,
+fn first_packet<A, E>(
     env: &E,
-    ip: &Ip<A>,
     interest: FilterBits,
     transport: &Transport<A>,
-) -> Result<crate::rewrite::Rewrite<A>, Verdict>
+    bytes: u64,
+    found: &mut Rewrite<A>,
+) -> Verdict
 where
     A: Network,
-    P: Packet,
+    E: Maps<A> + Kernel,
+{
+    let step = transport.step();
+    if step == Step::Continues && !interest.contains(FilterBits::FRONTEND) {
+        return Verdict::PASS;
+    }
+    let verdict = flow::follow_new(env, HOOK, transport, bytes, found);
+    if verdict != Verdict::PASS {
+        return verdict;
+    }
+    let mut opening = Opening::default();
+    let verdict = new_flow(env, interest, transport, &mut opening);
+    if verdict != Verdict::TRANSLATED {
+        return verdict;
+    }
+    flow::open(env, &transport.tuple, &opening, found)
+}
+
+/// Whether a packet that belongs to no flow opens one. [`Verdict::TRANSLATED`]: `opening` says which.
+#[inline(never)]
+fn new_flow<A, E>(
+    env: &E,
+    interest: FilterBits,
+    transport: &Transport<A>,
+    opening: &mut Opening<A>,
+) -> Verdict
+where
+    A: Network,
     E: Maps<A> + Kernel,
 {
     let key = &transport.tuple;
-    let step = transport.step();
-    let bytes = u64::from(packet.length()).saturating_sub(ip.at as u64);
-    if let Some(met) = flow::meet(env, HOOK.flows(), transport, bytes) {
-        let begins_anew = step == Step::Opens
-            && key.protocol == Protocol::TCP
-            && flow::end_if_closed(env, HOOK, key);
-        if !begins_anew {
-            return Ok(met.rewrite);
-        }
-    }
-    let for_frontend = interest.contains(FilterBits::FRONTEND);
-    if step == Step::Continues && !for_frontend {
-        return Err(Verdict::Pass);
-    }
-    if let Some(met) = flow::meet(env, HOOK.new_flows(), transport, bytes) {
-        return match flow::advance(env, HOOK, key, &met) {
-            Ok(()) => Ok(met.rewrite),
-            Err(reason) => Err(Verdict::Drop(reason)),
-        };
-    }
-    if for_frontend {
+    let opens = transport.step() == Step::Opens;
+    if interest.contains(FilterBits::FRONTEND) {
         let frontend = Frontend::new(key.destination, key.destination_port, key.protocol);
         match lookup::look_up(env, &frontend) {
-            Lookup::Backend(..) if step != Step::Opens => {
-                return Err(Verdict::Reject(RejectReason::NoFlow));
-            }
+            Lookup::Backend(..) if !opens => return Verdict::reject(RejectReason::NoFlow),
             Lookup::Backend(service, _, backend) => {
-                let opening = Opening {
-                    address: backend.address,
-                    port: backend.port,
-                    service: service.id,
-                    kind: FlowKind::Service,
-                    // A pod that reaches itself: it would refuse its own address as a source.
-                    masquerade: backend.address == key.source,
-                };
-                return flow::open(env, key, &opening).map_err(Verdict::Drop);
+                opening.address = backend.address;
+                opening.port = backend.port;
+                opening.service = service.id;
+                // A pod that reaches itself: it would refuse its own address as a source.
+                opening.masquerade = backend.address == key.source;
+                return Verdict::TRANSLATED;
             }
-            Lookup::Reject(reason) => return Err(Verdict::Reject(reason)),
-            Lookup::Drop(reason) => return Err(Verdict::Drop(reason)),
+            Lookup::Reject(reason) => return Verdict::reject(reason),
+            Lookup::Drop(reason) => return Verdict::drop(reason),
             Lookup::NotAService => {}
         }
     }
-    if step == Step::Opens && is_mistakable(env, transport) {
-        let opening = Opening {
-            address: key.destination,
-            port: key.destination_port,
-            service: ServiceId::NONE,
-            kind: FlowKind::Direct,
-            masquerade: false,
-        };
-        return flow::open(env, key, &opening).map_err(Verdict::Drop);
+    if opens && is_mistakable(env, transport) {
+        opening.address = key.destination;
+        opening.port = key.destination_port;
+        opening.direct = true;
+        return Verdict::TRANSLATED;
     }
-    Err(Verdict::Pass)
+    Verdict::PASS
 }
 
 /// Whether the answers to this packet, which is no Service's, would be taken for answers of a
 /// Service's flow: the same client port and endpoint. Then it needs a flow of its own.
-#[inline(never)]
+#[inline(always)]
 fn is_mistakable<A, E>(env: &E, transport: &Transport<A>) -> bool
 where
     A: Network,
@@ -146,7 +155,7 @@ where
     if !interest.contains(FilterBits::FRONTEND) || !lookup::is_cluster_ip(env, ip.destination) {
         return filter::unowned(env, ip.destination);
     }
-    Verdict::Drop(match reason {
+    Verdict::drop(match reason {
         NoTransport::NoPorts => DropReason::ClusterIpProtocol,
         NoTransport::Truncated => DropReason::Malformed,
         NoTransport::UnknownFragment => DropReason::FragmentUnknown,

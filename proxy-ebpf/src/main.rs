@@ -12,39 +12,37 @@ mod kernel;
 mod programs {
     //! Names are what the agent loads and what `bpftool prog` shows.
 
-    use aya_ebpf::{
-        macros::{cgroup_sock_addr, classifier},
-        programs::{SockAddrContext, TcContext},
-    };
-    use proxy_ebpf::transport::Hook;
-
     use crate::kernel::{
         socket_call::{self, Call},
         tc::{self, ETHERNET_HEADER},
+    };
+    use aya_ebpf::{
+        macros::{cgroup_sock_addr, classifier},
+        programs::{SockAddrContext, TcContext},
     };
 
     /// A device with Ethernet headers, packets coming in.
     #[classifier]
     pub(crate) fn ingress_l2(context: TcContext) -> i32 {
-        tc::run(&context, Hook::Ingress, ETHERNET_HEADER)
+        tc::run_ingress::<ETHERNET_HEADER>(&context)
     }
 
     /// A device with Ethernet headers, packets going out.
     #[classifier]
     pub(crate) fn egress_l2(context: TcContext) -> i32 {
-        tc::run(&context, Hook::Egress, ETHERNET_HEADER)
+        tc::run_egress::<ETHERNET_HEADER>(&context)
     }
 
     /// A device without link-layer headers, packets coming in.
     #[classifier]
     pub(crate) fn ingress_l3(context: TcContext) -> i32 {
-        tc::run(&context, Hook::Ingress, 0)
+        tc::run_ingress::<0>(&context)
     }
 
     /// A device without link-layer headers, packets going out.
     #[classifier]
     pub(crate) fn egress_l3(context: TcContext) -> i32 {
-        tc::run(&context, Hook::Egress, 0)
+        tc::run_egress::<0>(&context)
     }
 
     macro_rules! socket_programs {

@@ -8,59 +8,62 @@ use proxy_common::{
 
 use crate::{
     env::{FlowTable, Insert, Kernel, Maps},
-    flow::{end_if_closed, half},
+    flow::{end_if_closed, fresh},
     network::Network,
     rewrite::Rewrite,
     transport::Hook,
+    verdict::Verdict,
 };
 
 /// How many ports are tried before a flow is given up.
-const PORT_ATTEMPTS: u32 = 32;
+const PORT_ATTEMPTS: u32 = 8;
 
-/// Decides the source of the pending half under `key`: reserves a port at the device's address by
+/// Decides the source of the pending half under `key`, into `found`: reserves a port at the device's address by
 /// inserting the reply half, then replaces the pending half.
 ///
 /// Concurrency: two CPUs may decide for two packets of one flow at the same time. Each reserves a
 /// port of its own, the later one's half stays, and answers to both ports find the client; the half
 /// nobody refers to expires.
 #[inline(never)]
-pub fn resolve<A, E>(env: &E, key: &Tuple<A>) -> Result<Rewrite<A>, DropReason>
+pub fn resolve<A, E>(env: &E, key: &Tuple<A>, found: &mut Rewrite<A>) -> Verdict
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let address = env.masquerade_address().ok_or(DropReason::NoMasqueradeAddress)?;
+    let (Some(address), Some(config)) = (env.masquerade_address(), env.config()) else {
+        return Verdict::drop(DropReason::NoMasqueradeAddress);
+    };
     let service = env
         .with_flow(FlowTable::NewSrc, key, |flow: &mut Flow<A>| flow.service)
         .unwrap_or(ServiceId::NONE);
-    let config = env.config().ok_or(DropReason::NoMasqueradeAddress)?;
-    let now = env.now();
+    let mut half = fresh(service, FlowKind::Masquerade, env.now());
+    let mut reply_key = Tuple::new(
+        (key.destination, key.destination_port),
+        (address, key.source_port),
+        key.protocol,
+    );
+    half.write((key.source, key.source_port, key.destination_port), FlowFlags::REPLY);
     for _ in 0..PORT_ATTEMPTS {
         // SCTP's checksum covers its ports: the client's own port or none.
-        let port = match key.protocol {
-            Protocol::SCTP => key.source_port,
-            _ => masquerade_port(config, env.random()),
-        };
-        let reply_key =
-            Tuple::new((key.destination, key.destination_port), (address, port), key.protocol);
-        let what = (service, FlowKind::Masquerade);
-        let reply =
-            half((key.source, key.source_port, key.destination_port), what, FlowFlags::REPLY, now);
+        if key.protocol != Protocol::SCTP {
+            reply_key.destination_port = masquerade_port(config, env.random());
+        }
         if end_if_closed(env, Hook::Ingress, &reply_key)
-            && env.insert_flow(FlowTable::NewDst, &reply_key, &reply, Insert::Keep)
+            && env.insert_flow(FlowTable::NewDst, &reply_key, &half, Insert::Keep)
         {
-            let forward =
-                half((address, port, key.destination_port), what, FlowFlags::empty(), now);
-            if !env.insert_flow(FlowTable::NewSrc, key, &forward, Insert::Replace) {
-                return Err(DropReason::FlowTableFull);
+            let port = reply_key.destination_port;
+            half.write((address, port, key.destination_port), FlowFlags::empty());
+            if !env.insert_flow(FlowTable::NewSrc, key, &half, Insert::Replace) {
+                return Verdict::drop(DropReason::FlowTableFull);
             }
-            return Ok(Rewrite { address, port, other_port: key.destination_port });
+            *found = Rewrite { address, port, other_port: key.destination_port };
+            return Verdict::TRANSLATED;
         }
         if key.protocol == Protocol::SCTP {
             break;
         }
     }
-    Err(DropReason::PortsExhausted)
+    Verdict::drop(DropReason::PortsExhausted)
 }
 
 /// A port of the masquerade range.

@@ -10,7 +10,7 @@ use proxy_common::{Be16, DropReason, Protocol, RejectReason};
 use crate::{
     checksum::Sum,
     env::{Kernel, Maps},
-    network::{Fragment, Ip, Network, pseudo_header},
+    network::{Ip, Network, Part, pseudo_header},
     packet::{ChecksumKind, Covered, Packet},
     transport::TcpFlags,
     verdict::Verdict,
@@ -60,9 +60,9 @@ where
     P: Packet,
     E: Maps<A> + Kernel,
 {
-    let Some(ip) = A::parse(packet, at) else { return Verdict::Drop(DropReason::Malformed) };
-    if matches!(ip.fragment, Fragment::Later(_)) {
-        return Verdict::Drop(DropReason::RejectUnanswerable);
+    let Some(ip) = A::parse(packet, at) else { return Verdict::drop(DropReason::Malformed) };
+    if ip.part == Part::Later {
+        return Verdict::drop(DropReason::RejectUnanswerable);
     }
     let answered = if ip.protocol == Protocol::TCP {
         reset(packet, &ip)
@@ -74,11 +74,11 @@ where
     match answered {
         Ok(()) => {
             if at != 0 && swap_mac_addresses(packet).is_none() {
-                return Verdict::Drop(DropReason::RewriteFailed);
+                return Verdict::drop(DropReason::RewriteFailed);
             }
-            Verdict::SendBack(reason)
+            Verdict::send_back(reason)
         }
-        Err(reason) => Verdict::Drop(reason),
+        Err(reason) => Verdict::drop(reason),
     }
 }
 
@@ -90,7 +90,7 @@ fn swap_mac_addresses<P: Packet>(packet: &mut P) -> Option<()> {
 /// Makes a RST of a TCP packet.
 #[inline(always)]
 fn reset<A: Network, P: Packet>(packet: &mut P, ip: &Ip<A>) -> Result<(), DropReason> {
-    let old: TcpHeader = packet.read(ip.transport).ok_or(DropReason::Malformed)?;
+    let old: TcpHeader = packet.read(ip.transport()).ok_or(DropReason::Malformed)?;
     let flags = TcpFlags::new(old.flags);
     if flags.rst() {
         return Err(DropReason::RejectUnanswerable);
@@ -126,10 +126,10 @@ fn answer_to(old: &TcpHeader, flags: TcpFlags, length: u32) -> TcpHeader {
 #[inline(always)]
 fn write_reset<A: Network, P: Packet>(packet: &mut P, ip: &Ip<A>, new: TcpHeader) -> Option<()> {
     let pseudo = pseudo_header(ip.destination, ip.source, Protocol::TCP, TCP_HEADER);
-    let checksum_at = ip.transport + TCP_CHECKSUM;
-    let end = u32::try_from(ip.transport).ok()? + u32::from(TCP_HEADER);
+    let checksum_at = ip.transport() + TCP_CHECKSUM;
+    let end = u32::try_from(ip.transport()).ok()? + u32::from(TCP_HEADER);
     packet.resize(end)?;
-    packet.write(ip.transport, new)?;
+    packet.write(ip.transport(), new)?;
     let checksum = if computed_by_device::<A, P>(packet, checksum_at)? {
         pseudo.folded()
     } else {
@@ -151,11 +151,11 @@ fn computed_by_device<A: Network, P: Packet>(packet: &mut P, at: usize) -> Optio
 /// Makes "port unreachable" of a packet: cut to what is quoted, with fresh headers in front.
 #[inline(always)]
 fn unreachable<A: Network, P: Packet>(packet: &mut P, ip: &Ip<A>) -> Result<(), DropReason> {
-    let quoted = ip.transport - ip.at + QUOTED;
+    let quoted = ip.transport() - ip.at + QUOTED;
     if quoted > QUOTED_MAX {
         return Err(DropReason::RejectUnanswerable);
     }
-    let transport: [u8; QUOTED] = packet.read(ip.transport).ok_or(DropReason::Malformed)?;
+    let transport: [u32; QUOTED / 4] = packet.read(ip.transport()).ok_or(DropReason::Malformed)?;
     let quote = quote(packet, ip, transport).ok_or(DropReason::RewriteFailed)?;
     write_unreachable(packet, ip, quoted, quote).ok_or(DropReason::RewriteFailed)
 }
@@ -165,19 +165,19 @@ fn unreachable<A: Network, P: Packet>(packet: &mut P, ip: &Ip<A>) -> Result<(), 
 fn quote<A: Network, P: Packet>(
     packet: &mut P,
     ip: &Ip<A>,
-    transport: [u8; QUOTED],
+    transport: [u32; QUOTED / 4],
 ) -> Option<Sum> {
     let mut sum = Sum::ZERO;
     // verifier: a constant number of steps, each checked against the packet's end.
     for step in 0..QUOTED_MAX / 4 {
         let offset = ip.at + step * 4;
-        if offset >= ip.transport {
+        if offset >= ip.transport() {
             break;
         }
         sum = sum.structure::<u32, 1>(packet.read(offset)?);
     }
     if ip.protocol == Protocol::UDP {
-        let checksum_at = ip.transport + UDP_CHECKSUM;
+        let checksum_at = ip.transport() + UDP_CHECKSUM;
         let checksum: Be16 = packet.read(checksum_at)?;
         packet.write(checksum_at, Be16::ZERO)?;
         let by_device = computed_by_device::<A, P>(packet, checksum_at)?;
@@ -188,7 +188,7 @@ fn quote<A: Network, P: Packet>(
             return Some(sum.without_be16(checksum));
         }
     }
-    Some(sum.structure::<_, 2>(transport))
+    Some(sum.words(transport))
 }
 
 #[inline(always)]

@@ -20,6 +20,13 @@ pub struct Rewrite<A> {
     pub other_port: Be16,
 }
 
+impl<A: Network> Default for Rewrite<A> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self { address: A::zeroed(), port: Be16::ZERO, other_port: Be16::ZERO }
+    }
+}
+
 /// Applies `rewrite` to the packet: destinations at ingress, sources at egress.
 #[inline(always)]
 pub fn rewrite<A, P>(
@@ -47,30 +54,41 @@ where
         // SCTP's CRC32c covers its ports, and a device may be about to compute it.
         return Err(DropReason::SctpPort);
     }
-    let written = (|| {
-        if transport.has_header {
-            if let Some((field, kind)) = checksum_field(tuple.protocol) {
-                let field = ip.transport + field;
-                let address = Sum::ZERO.without_address(old).address(rewrite.address).folded32();
-                packet.adjust_checksum(field, kind, Covered::PseudoHeader, address, A::WORDS)?;
-                if ports != old_ports {
-                    let ports = Sum::ZERO
-                        .without_be16(old_ports.source)
-                        .without_be16(old_ports.destination)
-                        .be16(ports.source)
-                        .be16(ports.destination)
-                        .folded32();
-                    packet.adjust_checksum(field, kind, Covered::Payload, ports, A::WORDS)?;
-                }
-            }
-            if ports != old_ports {
-                packet.write(ip.transport, ports)?;
+    let address = (old, rewrite.address);
+    write(packet, hook, ip, transport, address, (old_ports, ports)).ok_or(DropReason::RewriteFailed)
+}
+
+/// Writes an address and both ports; each pair is (old, new).
+#[inline(always)]
+fn write<A, P>(
+    packet: &mut P,
+    hook: Hook,
+    ip: &Ip<A>,
+    transport: &Transport<A>,
+    address: (A, A),
+    ports: (Ports, Ports),
+) -> Option<()>
+where
+    A: Network,
+    P: Packet,
+{
+    let ports_change = ports.0 != ports.1;
+    if transport.has_header {
+        if let Some((field, kind)) = checksum_field(transport.tuple.protocol) {
+            let field = ip.transport() + field;
+            let difference = Sum::ZERO.without_address(address.0).address(address.1).folded32();
+            packet.adjust_checksum(field, kind, Covered::PseudoHeader, difference, A::WORDS)?;
+            if ports_change {
+                let difference = ports.0.difference_to(ports.1).folded32();
+                packet.adjust_checksum(field, kind, Covered::Payload, difference, A::WORDS)?;
             }
         }
-        match hook {
-            Hook::Ingress => A::write_destination(packet, ip, rewrite.address),
-            Hook::Egress => A::write_source(packet, ip, rewrite.address),
+        if ports_change {
+            packet.write(ip.transport(), ports.1)?;
         }
-    })();
-    written.ok_or(DropReason::RewriteFailed)
+    }
+    match hook {
+        Hook::Ingress => A::write_destination(packet, ip, address.1),
+        Hook::Egress => A::write_source(packet, ip, address.1),
+    }
 }

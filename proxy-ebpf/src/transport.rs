@@ -4,8 +4,9 @@ use bytemuck::{Pod, Zeroable};
 use proxy_common::{Be16, FragmentKey, FragmentPorts, Protocol, Tuple};
 
 use crate::{
+    checksum::Sum,
     env::Maps,
-    network::{Fragment, Ip, Network},
+    network::{Ip, Network, Part},
     packet::{ChecksumKind, Packet},
 };
 
@@ -27,6 +28,19 @@ pub struct Ports {
     pub source: Be16,
     /// Destination port.
     pub destination: Be16,
+}
+
+impl Ports {
+    /// What `new` in place of `self` changes in a checksum.
+    #[inline(always)]
+    #[must_use]
+    pub fn difference_to(self, new: Self) -> Sum {
+        Sum::ZERO
+            .without_be16(self.source)
+            .without_be16(self.destination)
+            .be16(new.source)
+            .be16(new.destination)
+    }
 }
 
 /// The flags of a TCP header (RFC 9293 §3.1).
@@ -125,6 +139,15 @@ impl<A: Network> Transport<A> {
     }
 }
 
+impl<A: Network> Transport<A> {
+    /// Whether the packet asks for a new TCP connection.
+    #[inline(always)]
+    #[must_use]
+    pub fn opens_tcp(&self) -> bool {
+        self.flags.syn() && !self.flags.ack()
+    }
+}
+
 /// Why there is no [`Transport`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTransport {
@@ -155,34 +178,54 @@ where
     if !ip.protocol.has_ports() {
         return Err(NoTransport::NoPorts);
     }
-    let key = |identification| {
-        FragmentKey::new(ip.source, ip.destination, identification, ip.protocol, hook as u8)
-    };
-    if let Fragment::Later(identification) = ip.fragment {
-        let ports = env.fragment(&key(identification)).ok_or(NoTransport::UnknownFragment)?;
+    if ip.part == Part::Later {
+        let ports = recall(env, hook, ip).ok_or(NoTransport::UnknownFragment)?;
         return Ok(Transport {
             tuple: tuple(ip, ports.source, ports.destination),
             flags: TcpFlags::new(0),
             has_header: false,
         });
     }
-    let ports: Ports = packet.read(ip.transport).ok_or(NoTransport::Truncated)?;
+    let ports: Ports = packet.read(ip.transport()).ok_or(NoTransport::Truncated)?;
     let flags = if ip.protocol == Protocol::TCP {
-        packet.read(ip.transport + TCP_FLAGS).ok_or(NoTransport::Truncated)?
+        packet.read(ip.transport() + TCP_FLAGS).ok_or(NoTransport::Truncated)?
     } else {
         0
     };
-    if let Fragment::First(identification) = ip.fragment {
-        env.insert_fragment(
-            &key(identification),
-            FragmentPorts { source: ports.source, destination: ports.destination },
-        );
+    if ip.part == Part::First {
+        remember(env, hook, ip, ports);
     }
     Ok(Transport {
         tuple: tuple(ip, ports.source, ports.destination),
         flags: TcpFlags::new(flags),
         has_header: true,
     })
+}
+
+/// The ports of the datagram that a later fragment belongs to.
+#[inline(never)]
+fn recall<A, E>(env: &E, hook: Hook, ip: &Ip<A>) -> Option<FragmentPorts>
+where
+    A: Network,
+    E: Maps<A>,
+{
+    env.fragment(&fragment_key(hook, ip))
+}
+
+/// Leaves a first fragment's ports for the later ones.
+#[inline(never)]
+fn remember<A, E>(env: &E, hook: Hook, ip: &Ip<A>, ports: Ports)
+where
+    A: Network,
+    E: Maps<A>,
+{
+    let ports = FragmentPorts { source: ports.source, destination: ports.destination };
+    env.insert_fragment(&fragment_key(hook, ip), ports);
+}
+
+#[inline(always)]
+fn fragment_key<A: Network>(hook: Hook, ip: &Ip<A>) -> FragmentKey<A> {
+    FragmentKey::new(ip.source, ip.destination, ip.identification, ip.protocol, hook as u8)
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ mod programs {
     use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
 
     #[classifier]
-    pub fn empty(_: TcContext) -> i32 {
+    pub(crate) fn empty(_: TcContext) -> i32 {
         TC_ACT_UNSPEC
     }
 

@@ -29,8 +29,9 @@ impl Skb {
     pub(crate) fn make_readable(&mut self, length: u32) {
         // SAFETY: the context is valid while the program runs.
         let (start, end, total) =
-            unsafe { ((*self.skb).data, (*self.skb).data_end, (*self.skb).len) };
-        if start + length > end && end - start < total {
+            unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize, (*self.skb).len) };
+        // verifier: no arithmetic on packet pointers but the comparison.
+        if start + length as usize > end {
             let length = if length < total { length } else { total };
             // SAFETY: as above. On failure the bytes stay unreadable, and `read` says so.
             unsafe { bpf_skb_pull_data(self.skb, length) };
@@ -41,7 +42,14 @@ impl Skb {
     #[inline(always)]
     fn at<T>(&self, offset: usize) -> Option<*mut T> {
         // SAFETY: the context is valid while the program runs.
-        let (start, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
+        // verifier: volatile, so that each access keeps a comparison of its own. The compiler would
+        // drop one that follows from an earlier one, by an argument the verifier can't see.
+        let (start, end) = unsafe {
+            (
+                (&raw const (*self.skb).data).read_volatile() as usize,
+                (&raw const (*self.skb).data_end).read_volatile() as usize,
+            )
+        };
         // verifier: this very comparison is what allows the access that follows.
         if start + offset + size_of::<T>() > end {
             return None;

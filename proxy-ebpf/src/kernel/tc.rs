@@ -8,8 +8,12 @@ use aya_ebpf::{
 };
 use proxy_common::{Counter, V4, V6};
 use proxy_ebpf::{
-    egress::egress, env::Kernel as _, ingress::ingress, network::Network, reject, transport::Hook,
-    verdict::Verdict,
+    egress::egress,
+    env::{Kernel as _, Maps},
+    ingress::ingress,
+    network::Network,
+    reject,
+    verdict::{Decision, Verdict},
 };
 
 use super::{env::Live, skb::Skb};
@@ -24,43 +28,71 @@ const IPV6: u32 = 0x86dd_u16.to_be() as u32;
 const HEADERS_V4: u32 = 20 + 20;
 const HEADERS_V6: u32 = 40 + 20;
 
-/// Decides about the packet, whose network header is at `at`.
+/// Decides about a packet that comes in, whose network header is at `AT`.
 #[inline(always)]
-pub(crate) fn run(context: &TcContext, hook: Hook, at: usize) -> i32 {
-    let skb = context.skb.skb;
-    // SAFETY: the context is valid while the program runs.
-    let (protocol, ifindex) = unsafe { ((*skb).protocol, (*skb).ifindex) };
-    let env = Live { ifindex };
-    let mut packet = Skb::new(skb);
+pub(crate) fn run_ingress<const AT: usize>(context: &TcContext) -> i32 {
+    let (mut packet, env, protocol) = enter(context);
     match protocol {
-        IPV4 => decide::<V4>(&mut packet, &env, hook, at, HEADERS_V4),
-        IPV6 => decide::<V6>(&mut packet, &env, hook, at, HEADERS_V6),
+        IPV4 => ingress_of::<V4, AT>(&mut packet, &env, HEADERS_V4),
+        IPV6 => ingress_of::<V6, AT>(&mut packet, &env, HEADERS_V6),
         _ => TC_ACT_UNSPEC,
     }
 }
 
+/// Decides about a packet that goes out, whose network header is at `AT`.
 #[inline(always)]
-fn decide<A: Network>(packet: &mut Skb, env: &Live, hook: Hook, at: usize, headers: u32) -> i32
+pub(crate) fn run_egress<const AT: usize>(context: &TcContext) -> i32 {
+    let (mut packet, env, protocol) = enter(context);
+    match protocol {
+        IPV4 => egress_of::<V4, AT>(&mut packet, &env, HEADERS_V4),
+        IPV6 => egress_of::<V6, AT>(&mut packet, &env, HEADERS_V6),
+        _ => TC_ACT_UNSPEC,
+    }
+}
+
+/// The packet, its surroundings, and its protocol (an Ethernet type in network order).
+#[inline(always)]
+fn enter(context: &TcContext) -> (Skb, Live, u32) {
+    let skb = context.skb.skb;
+    // SAFETY: the context is valid while the program runs.
+    let (protocol, ifindex) = unsafe { ((*skb).protocol, (*skb).ifindex) };
+    (Skb::new(skb), Live { ifindex }, protocol)
+}
+
+// verifier: a function of its own for each family, so that the stack holds one family at a time.
+#[inline(never)]
+fn ingress_of<A: Network, const AT: usize>(packet: &mut Skb, env: &Live, headers: u32) -> i32
 where
-    Live: proxy_ebpf::env::Maps<A>,
+    Live: Maps<A>,
 {
-    packet.make_readable(at as u32 + headers);
-    let verdict = match hook {
-        Hook::Ingress => ingress::<A, _, _>(packet, env, at),
-        Hook::Egress => egress::<A, _, _>(packet, env, at),
-    };
-    let verdict = match verdict {
-        Verdict::Reject(reason) => reject::answer::<A, _, _>(packet, env, at, reason),
-        decided => decided,
-    };
-    match verdict {
+    packet.make_readable(AT as u32 + headers);
+    let verdict = ingress::<A, _, _>(packet, env, AT);
+    if let Decision::Reject(reason) = verdict.decision() {
+        return conclude(env, reject::answer::<A, _, _>(packet, env, AT, reason));
+    }
+    conclude(env, verdict)
+}
+
+#[inline(never)]
+fn egress_of<A: Network, const AT: usize>(packet: &mut Skb, env: &Live, headers: u32) -> i32
+where
+    Live: Maps<A>,
+{
+    packet.make_readable(AT as u32 + headers);
+    conclude(env, egress::<A, _, _>(packet, env, AT))
+}
+
+/// The kernel's verdict.
+#[inline(always)]
+fn conclude(env: &Live, verdict: Verdict) -> i32 {
+    match verdict.decision() {
         // Not "accept": what isn't ours goes on to whoever else is attached.
-        Verdict::Pass | Verdict::Translated => TC_ACT_UNSPEC,
-        Verdict::Drop(reason) => {
+        Decision::Pass | Decision::Translated => TC_ACT_UNSPEC,
+        Decision::Drop(reason) => {
             env.count(Counter::Drop(reason));
             TC_ACT_SHOT
         }
-        Verdict::SendBack(reason) | Verdict::Reject(reason) => {
+        Decision::SendBack(reason) | Decision::Reject(reason) => {
             env.count(Counter::Reject(reason));
             // SAFETY: takes two numbers; sends the packet out by the device it came in by.
             unsafe { bpf_redirect(env.ifindex, 0) as i32 }

@@ -13,13 +13,13 @@ pub use v6::Ipv6Header;
 
 /// Which part of a datagram a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fragment {
+pub enum Part {
     /// All of it.
     Whole,
-    /// The first fragment, which has the transport header. The field is the identification.
-    First(u32),
+    /// The first fragment, which has the transport header.
+    First,
     /// A later fragment, without a transport header.
-    Later(u32),
+    Later,
 }
 
 /// What the network header says.
@@ -33,10 +33,26 @@ pub struct Ip<A> {
     pub protocol: Protocol,
     /// Where the network header starts.
     pub at: usize,
-    /// Where the transport header starts.
-    pub transport: usize,
+    transport: u16,
     /// Which part of a datagram this is.
-    pub fragment: Fragment,
+    pub part: Part,
+    /// What the parts of a datagram have in common, as on the wire; 0 when there is only one.
+    pub identification: u32,
+}
+
+/// The most that a network header with its extensions may have in front of the transport header.
+///
+/// verifier: an offset that is masked with this is one that it can bound, whichever way it came
+/// about, so the rest of the program is walked once and not once for each number of extensions.
+const TRANSPORT_MASK: u16 = 0x3fff;
+
+impl<A> Ip<A> {
+    /// Where the transport header starts.
+    #[inline(always)]
+    #[must_use]
+    pub fn transport(&self) -> usize {
+        usize::from(self.transport & TRANSPORT_MASK)
+    }
 }
 
 /// A family: how its header is read and rewritten.

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use proxy_common::{Be16, Config, Prefix, Protocol, SERVICE_CIDRS_MAX, V4};
 
-use super::{Fragment, IcmpHeader, Ip, Network};
+use super::{IcmpHeader, Ip, Network, Part};
 use crate::{checksum::Sum, packet::Packet};
 
 const MORE_FRAGMENTS: u16 = 0x2000;
@@ -72,21 +72,22 @@ impl Network for V4 {
             return None;
         }
         let flags_offset = header.flags_offset.get();
-        let identification = u32::from(header.identification.wire());
-        let fragment = if flags_offset & OFFSET_MASK != 0 {
-            Fragment::Later(identification)
+        let part = if flags_offset & OFFSET_MASK != 0 {
+            Part::Later
         } else if flags_offset & MORE_FRAGMENTS != 0 {
-            Fragment::First(identification)
+            Part::First
         } else {
-            Fragment::Whole
+            Part::Whole
         };
         Some(Ip {
             source: header.source,
             destination: header.destination,
             protocol: header.protocol,
             at,
-            transport: at + usize::from(words) * 4,
-            fragment,
+            #[expect(clippy::cast_possible_truncation, reason = "at most a link-layer header")]
+            transport: at as u16 + u16::from(words) * 4,
+            part,
+            identification: u32::from(header.identification.wire()),
         })
     }
 

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use proxy_common::{Address, Be16, Config, Prefix, Protocol, SERVICE_CIDRS_MAX, V6};
 
-use super::{Fragment, IcmpHeader, Ip, Network, pseudo_header};
+use super::{IcmpHeader, Ip, Network, Part, pseudo_header};
 use crate::{checksum::Sum, packet::Packet};
 
 const HEADER: usize = 40;
@@ -78,19 +78,29 @@ impl Network for V6 {
         if header.version_class_label[0] >> 4 != 6 {
             return None;
         }
-        let mut ip = Ip {
+        #[expect(clippy::cast_possible_truncation, reason = "at most a link-layer header")]
+        let mut walk = Walk {
+            identification: 0,
+            transport: (at + HEADER) as u16,
+            protocol: header.next_header,
+            part: Part::Whole as u8,
+        };
+        if !walk.protocol.has_ports() && !follow_extensions(packet, &mut walk) {
+            return None;
+        }
+        Some(Ip {
             source: header.source,
             destination: header.destination,
-            protocol: header.next_header,
+            protocol: walk.protocol,
             at,
-            transport: at + HEADER,
-            fragment: Fragment::Whole,
-        };
-        if ip.protocol.has_ports() {
-            return Some(ip);
-        }
-        follow_extensions(packet, &mut ip)?;
-        Some(ip)
+            transport: walk.transport,
+            part: match walk.part {
+                FIRST => Part::First,
+                LATER => Part::Later,
+                _ => Part::Whole,
+            },
+            identification: walk.identification,
+        })
     }
 
     #[inline(always)]
@@ -109,7 +119,7 @@ impl Network for V6 {
 
     fn turn_around<P: Packet>(packet: &mut P, ip: &Ip<Self>, length: u16) -> Option<()> {
         let old: Ipv6Header = packet.read(ip.at)?;
-        let extensions = u16::try_from(ip.transport - ip.at - HEADER).ok()?;
+        let extensions = u16::try_from(ip.transport() - ip.at - HEADER).ok()?;
         packet.write(
             ip.at,
             Ipv6Header {
@@ -161,38 +171,52 @@ impl Network for V6 {
     #[inline(always)]
     fn transport_length<P: Packet>(packet: &P, ip: &Ip<Self>) -> Option<u32> {
         let header: Ipv6Header = packet.read(ip.at)?;
-        let extensions = u32::try_from(ip.transport - ip.at - HEADER).ok()?;
+        let extensions = u32::try_from(ip.transport() - ip.at - HEADER).ok()?;
         u32::from(header.payload_length.get()).checked_sub(extensions)
     }
 }
 
-/// Moves `ip` past its extension headers to the transport header.
+const FIRST: u8 = Part::First as u8;
+const LATER: u8 = Part::Later as u8;
+
+/// How far the walk over the extension headers has come.
+struct Walk {
+    identification: u32,
+    transport: u16,
+    protocol: Protocol,
+    /// A [`Part`] as its number.
+    part: u8,
+}
+
+/// Walks over the extension headers to the transport header; `false` when the packet ends before or
+/// has too many.
 ///
 /// An authentication or encapsulating header ends the walk: what follows can't be read or must not
 /// be changed.
-#[inline(always)]
-fn follow_extensions<P: Packet>(packet: &P, ip: &mut Ip<V6>) -> Option<()> {
+#[inline(never)]
+fn follow_extensions<P: Packet>(packet: &P, walk: &mut Walk) -> bool {
     for _ in 0..EXTENSIONS_MAX {
-        if !is_extension(ip.protocol) {
-            return Some(());
+        if !is_extension(walk.protocol) {
+            return true;
         }
-        let extension: Extension = packet.read(ip.transport)?;
-        let is_fragment = ip.protocol == FRAGMENT;
-        ip.transport += if is_fragment { 8 } else { (usize::from(extension.length) + 1) * 8 };
-        ip.protocol = extension.next_header;
+        let at = usize::from(walk.transport & super::TRANSPORT_MASK);
+        let Some(extension) = packet.read::<Extension>(at) else { return false };
+        let is_fragment = walk.protocol == FRAGMENT;
+        walk.transport += if is_fragment { 8 } else { (u16::from(extension.length) + 1) * 8 };
+        walk.protocol = extension.next_header;
         if is_fragment {
-            let identification = u32::from_ne_bytes(extension.identification);
+            walk.identification = u32::from_ne_bytes(extension.identification);
             if extension.offset_more.get() & FRAGMENT_OFFSET != 0 {
                 // What follows is payload, whatever the next header says.
-                ip.fragment = Fragment::Later(identification);
-                return Some(());
+                walk.part = LATER;
+                return true;
             }
             if extension.offset_more.get() & MORE_FRAGMENTS != 0 {
-                ip.fragment = Fragment::First(identification);
+                walk.part = FIRST;
             }
         }
     }
-    if is_extension(ip.protocol) { None } else { Some(()) }
+    !is_extension(walk.protocol)
 }
 
 #[inline(always)]
