@@ -121,7 +121,10 @@ mod tests {
             Serve::Agent(expected)
         );
         let expected = words(&["agent", "--node-name", "n", "--manifests=d"]);
-        assert_eq!(chosen(&["--node-name", "n", "--manifests=d"], Some("k")), Serve::Agent(expected));
+        assert_eq!(
+            chosen(&["--node-name", "n", "--manifests=d"], Some("k")),
+            Serve::Agent(expected)
+        );
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod test;
 mod tidy;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -38,8 +40,8 @@ enum Command {
     MapsDoc(maps_doc::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
         Command::Setup(arguments) => setup::run(&arguments),
         Command::Build(arguments) => build::run(&arguments).map(drop),
         Command::BuildAndLoad(arguments) => build_and_load::run(&arguments),
@@ -47,5 +49,12 @@ fn main() -> anyhow::Result<()> {
         Command::Lint => lint::run(),
         Command::Tidy => tidy::run(),
         Command::MapsDoc(arguments) => maps_doc::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -71,10 +71,7 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
 
 /// Becomes `program` with these arguments, as root: through sudo where we are not. Returns only
 /// when that can't be done.
-pub(crate) fn become_as_root(
-    program: &Path,
-    arguments: &[impl AsRef<OsStr>],
-) -> anyhow::Error {
+pub(crate) fn become_as_root(program: &Path, arguments: &[impl AsRef<OsStr>]) -> anyhow::Error {
     let mut command = if workspace::is_root() {
         command(program)
     } else if let Some(sudo) = workspace::find_program("sudo") {

@@ -1,5 +1,101 @@
-//! x
+//! `cargo xtask maps-doc`: docs/maps.md, from three sources that must agree: the table of maps
+//! (`proxy_common::layout`), the types in the built object (BTF, which is also what `bpftool map
+//! dump` goes by), and the comments of `proxy-common`.
+
+mod btf;
+mod comments;
+mod fields;
+mod maps;
+mod render;
+
+use std::{env::consts::ARCH, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{bpf_object::Toolchain, process, setup, workspace};
+
+const DOCUMENT: &str = "docs/maps.md";
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
+    /// Write nothing; fail if the document isn't what it should be
+    #[arg(long)]
+    check: bool,
 }
-pub(crate) fn run(_: &Arguments) -> anyhow::Result<()> { Ok(()) }
+
+/// The command.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    setup::ensure(setup::Purpose::Load)?;
+    let document = document()?;
+    let path = workspace::root().join(DOCUMENT);
+    let present = fs::read_to_string(&path).unwrap_or_default();
+    if present == document {
+        println!("maps-doc: {DOCUMENT} is fresh");
+    } else if arguments.check {
+        bail!("{}", stale(&present, &document));
+    } else {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+        }
+        fs::write(&path, document).with_context(|| path.display().to_string())?;
+        println!("maps-doc: wrote {DOCUMENT}");
+    }
+    Ok(())
+}
+
+/// What the document should be.
+fn document() -> Result<String> {
+    let types = types(&object()?)?;
+    let maps = maps::check(&types)?;
+    let comments = comments::Comments::read(&workspace::root().join("proxy-common/src"))?;
+    render::document(&types, &maps, &comments)
+}
+
+/// Builds the object, unless it is built.
+fn object() -> Result<PathBuf> {
+    let toolchain = Toolchain::find(&workspace::cargo(), &workspace::rustc())?;
+    let target = workspace::target().join("bpf");
+    let mut objects = toolchain.build(&workspace::root(), &target, ARCH, &["sluice-datapath"])?;
+    objects.pop().context("no object was built")
+}
+
+fn types(object: &std::path::Path) -> Result<btf::Types> {
+    let bpftool = workspace::find_program("bpftool")
+        .context("bpftool isn't installed; run `cargo xtask setup`")?;
+    let mut dump = process::command(bpftool);
+    dump.args(["--json", "btf", "dump", "file"]).arg(object);
+    btf::Types::parse(&process::output(&mut dump)?)
+}
+
+/// Where the document first differs, and what to do.
+fn stale(present: &str, expected: &str) -> String {
+    let same = present.lines().zip(expected.lines()).take_while(|(a, b)| a == b).count();
+    format!(
+        "{DOCUMENT}:{}: is not what the code says; run `cargo xtask maps-doc`\n  is:        {}\n  \
+         should be: {}",
+        same + 1,
+        present.lines().nth(same).unwrap_or("(end)"),
+        expected.lines().nth(same).unwrap_or("(end)"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{DOCUMENT, document, stale};
+    use crate::workspace;
+
+    #[test]
+    fn the_document_is_what_the_code_says() {
+        let expected = document().unwrap();
+        let present = fs::read_to_string(workspace::root().join(DOCUMENT)).unwrap_or_default();
+        assert!(present == expected, "{}", stale(&present, &expected));
+    }
+
+    #[test]
+    fn a_stale_document_names_the_first_line_that_differs() {
+        let message = stale("a\nb\n", "a\nc\n");
+        assert!(message.starts_with("docs/maps.md:2:"), "{message}");
+    }
+}

@@ -59,7 +59,8 @@ pub(super) fn instructions(missing: &[Need]) -> String {
     }
     let all: Vec<_> = missing.iter().collect();
     text.push_str("On Debian, as root:\n  apt-get update\n");
-    let _ = writeln!(text, "  apt-get install --no-install-recommends {}", packages(&all).join(" "));
+    let _ =
+        writeln!(text, "  apt-get install --no-install-recommends {}", packages(&all).join(" "));
     if missing.iter().any(Need::is_core) {
         text.push_str(
             "Elsewhere, in place of rustc-web and libstd-rust-web-dev-bpf:\n  \

@@ -5,7 +5,10 @@ use super::{Source, Violation};
 /// Pieces of code, and what to do instead. (Clippy refuses the first two too, in what it compiles.)
 const CODE: &[(&str, &str)] = &[
     (concat!("to", "do!("), "write the code, or return an error that says what is missing"),
-    (concat!("unimple", "mented!("), "write the code, or return an error that says what is missing"),
+    (
+        concat!("unimple", "mented!("),
+        "write the code, or return an error that says what is missing",
+    ),
     (concat!("#[ign", "ore"), "make the test run everywhere, or delete it"),
 ];
 
@@ -34,7 +37,8 @@ mod tests {
 
     #[test]
     fn unwritten_code_and_notes_are_found() {
-        let text = concat!("//! x\nto", "do!()\n// TO", "DO: y\n#[ign", "ore = \"z\"]\n\"FIX", "MEs\"");
+        let text =
+            concat!("//! x\nto", "do!()\n// TO", "DO: y\n#[ign", "ore = \"z\"]\n\"FIX", "MEs\"");
         assert_eq!(found(check, "a.rs", text), [2, 3, 4]);
     }
 }

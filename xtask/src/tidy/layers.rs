@@ -123,7 +123,7 @@ fn names(line: &str, path: &str) -> bool {
     let own = |at: usize| !line[..at].ends_with("::") && !line[..at].ends_with('.');
     let Some((parent, last)) = path.rsplit_once("::") else {
         return words(line, path).any(|at| {
-            let rest = line[at + path.len()..].trim_start();
+            let rest = &line[at + path.len()..];
             let imported = line.trim_start().trim_start_matches("pub ").starts_with("use ");
             own(at) && (rest.starts_with("::") || (imported && rest.starts_with([';', ' '])))
         });
@@ -136,7 +136,10 @@ fn names(line: &str, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::found, check, names};
+    use super::{
+        super::tests::{NOWHERE, found},
+        check, names,
+    };
 
     #[test]
     fn a_crate_is_named_by_its_paths_and_imports() {
@@ -161,10 +164,10 @@ mod tests {
     fn each_world_is_met_at_its_edge_only() {
         let aya = "//! x\nuse aya::Ebpf;";
         assert_eq!(found(check, "proxy-agent/src/reconcile/mod.rs", aya), [2]);
-        assert_eq!(found(check, "proxy-agent/src/datapath/object.rs", aya), []);
+        assert_eq!(found(check, "proxy-agent/src/datapath/object.rs", aya), NOWHERE);
         let kube = "//! x\nuse k8s_openapi::api;";
         assert_eq!(found(check, "proxy-agent/src/model/mod.rs", kube), [2]);
-        assert_eq!(found(check, "proxy-agent/src/source/convert/service.rs", kube), []);
+        assert_eq!(found(check, "proxy-agent/src/source/convert/service.rs", kube), NOWHERE);
         let core = "//! x\nuse std::fmt;";
         assert_eq!(found(check, "proxy-common/src/be.rs", core), [2]);
     }

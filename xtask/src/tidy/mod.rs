@@ -76,7 +76,10 @@ mod tests {
     use super::{Source, Violation, check};
     use crate::workspace;
 
-    /// What `rule` says of a file with this path and text.
+    /// No violation.
+    pub(super) const NOWHERE: [usize; 0] = [];
+
+    /// The lines in which `rule` finds something, in a file with this path and text.
     pub(super) fn found(
         rule: fn(&Source, &mut Vec<Violation>),
         path: &str,

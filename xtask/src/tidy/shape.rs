@@ -50,11 +50,14 @@ pub(super) fn check_table(sources: &[Source], violations: &mut Vec<Violation>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::found, LINES_MAX, check};
+    use super::{
+        super::tests::{NOWHERE, found},
+        LINES_MAX, check,
+    };
 
     #[test]
     fn a_file_without_a_header_or_with_too_many_lines_is_found() {
-        assert_eq!(found(check, "a.rs", "//! A file.\n"), []);
+        assert_eq!(found(check, "a.rs", "//! A file.\n"), NOWHERE);
         assert_eq!(found(check, "a.rs", "use a;\n"), [1]);
         assert_eq!(found(check, "a.rs", ""), [1]);
         let long = format!("//! A file.\n{}", "x\n".repeat(LINES_MAX));

@@ -58,14 +58,12 @@ pub(super) fn files(root: &Path, extension: &str) -> Result<Vec<(String, String)
         let shown = directory.display().to_string();
         for entry in fs::read_dir(&directory).with_context(|| shown.clone())? {
             let path = entry.with_context(|| shown.clone())?.path();
-            let skipped = path.file_name().is_some_and(|name| {
-                SKIPPED.iter().any(|skipped| name == *skipped)
-            });
+            let skipped =
+                path.file_name().is_some_and(|name| SKIPPED.iter().any(|skipped| name == *skipped));
             if path.is_dir() && !skipped {
                 directories.push(path);
             } else if path.extension().is_some_and(|has| has == extension) {
-                let text =
-                    fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+                let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
                 let relative = path.strip_prefix(root).unwrap_or(&path);
                 files.push((relative.display().to_string(), text));
             }

@@ -57,13 +57,16 @@ pub(super) fn check_table(sources: &[Source], violations: &mut Vec<Violation>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::found, check};
+    use super::{
+        super::tests::{NOWHERE, found},
+        check,
+    };
 
     #[test]
     fn unsafe_code_is_found_outside_the_table_only() {
         let text = "//! x\nfn f() { unsafe { g() } } // unsafe";
         assert_eq!(found(check, "proxy-agent/src/options.rs", text), [2]);
-        assert_eq!(found(check, "proxy-common/src/pod.rs", text), []);
-        assert_eq!(found(check, "proxy-ebpf/src/kernel/skb.rs", text), []);
+        assert_eq!(found(check, "proxy-common/src/pod.rs", text), NOWHERE);
+        assert_eq!(found(check, "proxy-ebpf/src/kernel/skb.rs", text), NOWHERE);
     }
 }
