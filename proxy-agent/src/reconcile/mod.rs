@@ -1,61 +1,67 @@
 //! From events to ordered operations on the maps.
 //!
 //! [`Reconciler`] is pure: time is an argument, the maps are behind [`MapStore`]. One task of the
-//! agent owns it. Work per change is proportional to the Services that changed.
+//! agent owns it; tests drive it directly. Work per change is proportional to the Services that
+//! changed, never to the cluster.
+//!
+//! # How a change travels
+//! `apply` notes it in what is known of the cluster ([`cluster`]) and marks Services dirty.
+//! `reconcile` computes what each dirty Service should look like ([`crate::desired`]), settles who
+//! has which frontend ([`claims`]), finds places for it ([`plan`], [`tables`]), and writes what
+//! differs ([`commit`]).
+//!
+//! # What holds at every moment
+//! - A frontend's value refers to slots that are written, those to backends that are written, and
+//!   the filter bits of all of them are set.
+//! - What a frontend refers to is never changed, and what it referred to is left alone for a grace
+//!   period ([`sets`]).
+//! - Before the first lists are complete nothing but `CONFIG` is written: what is installed goes on.
 
+mod adopt;
+mod backends;
+mod claims;
+mod cluster;
+mod commit;
+mod config;
+mod error;
+mod family;
+mod filter;
+mod ids;
+mod ops;
+mod plan;
+mod retry;
+mod sets;
 mod settings;
+mod slots;
+mod tables;
 
-pub use settings::{FrontendKinds, NodePortAddresses, Settings};
+pub use error::{Failure, ReconcileError, Report};
+pub use settings::Settings;
 
-use std::{collections::HashSet, net::IpAddr};
-
-use proxy_common::{Nanoseconds, ServiceId};
-
-use crate::{
-    model::{NamespacedName, Problem},
-    source::Event,
-    store::{Installed, MapStore, StoreError},
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::IpAddr,
 };
 
-/// What one run did.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// Operations that were applied.
-    pub applied: usize,
-    /// What could not be done; it is tried again.
-    pub failures: Vec<Failure>,
-}
+use proxy_common::{FrontendKind, Nanoseconds, ServiceId};
 
-/// Something that could not be done, and for whom.
-#[derive(Debug)]
-pub struct Failure {
-    /// The Services that are not (or not newly) served because of it; empty when it hurts none.
-    pub services: Vec<NamespacedName>,
-    /// What failed.
-    pub error: ReconcileError,
-}
+use crate::{
+    desired::{DesiredPort, DesiredService, FrontendKey, Vantage, desired, select_node_addresses},
+    model::{NamespacedName, ObjectKind, ObjectRef, Problem, Trouble},
+    source::Event,
+    store::{Installed, MapStore},
+};
 
-/// Why a Service could not be programmed.
-#[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
-    /// The store refused.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// No free run of slots is long enough.
-    #[error(
-        "SLOTS has no run of {wanted} free slots left; raise its size or serve fewer endpoints"
-    )]
-    SlotsFull {
-        /// How many were needed.
-        wanted: u32,
-    },
-    /// No backend id is free.
-    #[error("{map} is full; raise its size or serve fewer endpoints")]
-    BackendsFull {
-        /// The map.
-        map: &'static str,
-    },
-}
+use claims::{Changed, Claim, Claims};
+use cluster::{Cluster, Known};
+use commit::Commit;
+use config::ConfigElement;
+use filter::Role;
+use ids::PortKey;
+use plan::Plan;
+use retry::Retry;
+use sets::grace_after;
+use tables::Tables;
 
 /// Which addresses and Services the flow tables still name, found by a sweep.
 #[derive(Clone, Debug, Default)]
@@ -74,52 +80,334 @@ pub struct LiveFlows {
 #[derive(Debug)]
 pub struct Reconciler {
     settings: Settings,
-    installed: Installed,
+    cluster: Cluster,
+    synced: bool,
+    node_addresses: Vec<IpAddr>,
+    node_port_addresses: Vec<IpAddr>,
+    masquerade_addresses: BTreeSet<IpAddr>,
+    claims: Claims,
+    tables: Tables,
+    config: ConfigElement,
+    /// The ports of each Service that have a placement.
+    ports: HashMap<NamespacedName, BTreeSet<PortKey>>,
+    /// Services to look at.
+    dirty: BTreeSet<NamespacedName>,
+    /// Services to look at again when it is time.
+    failed: BTreeSet<NamespacedName>,
+    /// Frontends to delete unless somebody asks for them.
+    unowned: BTreeSet<FrontendKey>,
+    retry: Retry,
+    /// Whether adopted things were given their grace period.
+    settled: bool,
+    /// Whether something other than a Service waits to be written.
+    pending: bool,
+    cidrs_changed: bool,
     problems: Vec<Problem>,
 }
 
 impl Reconciler {
     /// Starts from what the maps hold: ids, slots, backends and filter bits are adopted.
     #[must_use]
-    pub fn new(settings: Settings, installed: Installed) -> Self {
-        Self { settings, installed, problems: Vec::new() }
+    pub fn new(settings: Settings, mut installed: Installed) -> Self {
+        let config = ConfigElement::new(settings.config, installed.config.take());
+        let tables = adopt::adopt(installed);
+        let mut ports: HashMap<NamespacedName, BTreeSet<PortKey>> = HashMap::new();
+        for port in tables.placements.keys() {
+            ports.entry(port.name.service.clone()).or_default().insert(port.clone());
+        }
+        Self {
+            settings,
+            cluster: Cluster::default(),
+            synced: false,
+            node_addresses: Vec::new(),
+            node_port_addresses: Vec::new(),
+            masquerade_addresses: BTreeSet::new(),
+            claims: Claims::default(),
+            dirty: ports.keys().cloned().collect(),
+            unowned: tables.frontends.keys().copied().collect(),
+            tables,
+            config,
+            ports,
+            failed: BTreeSet::new(),
+            retry: Retry::new(),
+            settled: false,
+            pending: true,
+            cidrs_changed: false,
+            problems: Vec::new(),
+        }
     }
 
     /// Takes in what changed. Nothing is written.
-    pub fn apply(&mut self, events: Vec<Event>) {
-        self.problems.extend(events.into_iter().filter_map(|event| match event {
-            Event::Problem(problem) => Some(problem),
-            _ => None,
-        }));
+    pub fn apply(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            match event {
+                Event::Service(change) => self.cluster.service(change, &mut self.dirty),
+                Event::EndpointSlice(change) => self.cluster.slice(change, &mut self.dirty),
+                Event::Node(change) => {
+                    let change = self.cluster.node_changed(change, &self.settings.node_name);
+                    if change.zone {
+                        self.dirty.extend(self.cluster.names().cloned());
+                    }
+                    if change.addresses {
+                        self.select_node_addresses();
+                    }
+                }
+                Event::ServiceCidr(change) => {
+                    self.cluster.cidr(change);
+                    self.cidrs_changed = true;
+                }
+                Event::Synced => {
+                    self.synced = true;
+                    self.cidrs_changed = true;
+                    self.pending = true;
+                }
+                Event::Problem(problem) => self.problems.push(problem),
+            }
+        }
+        self.pending |= self.cidrs_changed;
     }
 
-    /// Writes what is needed, in an order that no packet can see a half-written Service in.
+    /// Writes what is needed, in an order that shows no packet a half-written Service.
     ///
     /// Before [`Event::Synced`] nothing but `CONFIG` is written: what is installed stays in force.
-    pub fn reconcile(&mut self, _store: &mut dyn MapStore, _now: Nanoseconds) -> Report {
-        let _ = (&self.settings, &self.installed);
-        Report::default()
+    pub fn reconcile(&mut self, store: &mut dyn MapStore, now: Nanoseconds) -> Report {
+        let mut report = Report::default();
+        self.settle(now);
+        self.tables.expire(now);
+        if self.retry.is_due(now) {
+            self.dirty.append(&mut self.failed);
+        }
+        let plans = if self.synced { self.plan(now, &mut report) } else { Vec::new() };
+
+        let claims = &self.claims;
+        let mut commit = Commit { tables: &mut self.tables, store, now, report: &mut report };
+        self.failed
+            .extend(commit.plans(&plans, |frontend, service| claims.is_owner(frontend, service)));
+        if self.synced {
+            let mut unowned = std::mem::take(&mut self.unowned);
+            unowned.retain(|frontend| !claims.is_owned(frontend));
+            self.unowned = commit.deletes(unowned);
+            commit.release();
+            commit.filter();
+        }
+        // ServiceCIDRs come last: addresses inside that no Service owns are dropped from then on.
+        if self.synced && std::mem::take(&mut self.cidrs_changed) {
+            self.problems.extend(self.config.set_cidrs(self.cluster.cidrs()));
+        }
+        if let Some(op) = self.config.op()
+            && commit.alone(op)
+        {
+            self.config.wrote();
+        }
+        self.tables.ids.settle(grace_after(now));
+        self.pending = false;
+        if !report.failures.is_empty() {
+            self.retry.failed(now);
+        } else if self.failed.is_empty() {
+            self.retry.settled();
+        }
+        report
     }
 
     /// When [`Self::reconcile`] has to run again even if no event comes: something waits for its
-    /// grace period, or is to be retried.
+    /// grace period, or is to be tried again.
     #[must_use]
     pub fn needs_reconcile_at(&self) -> Option<Nanoseconds> {
-        None
+        let at_once = self.pending || (self.synced && !self.dirty.is_empty());
+        let at_once = at_once.then_some(Nanoseconds::new(0));
+        at_once.into_iter().chain(self.retry.at()).chain(self.tables.sets.next_expiry()).min()
     }
 
     /// The addresses of the node, for NodePorts.
-    pub fn node_addresses(&mut self, _addresses: Vec<IpAddr>) {}
+    pub fn node_addresses(&mut self, addresses: Vec<IpAddr>) {
+        self.node_addresses = addresses;
+        self.select_node_addresses();
+    }
 
     /// Addresses that packets are masqueraded to: answers to them are looked up.
-    pub fn masquerade_addresses(&mut self, _addresses: Vec<IpAddr>) {}
+    pub fn masquerade_addresses(
+        &mut self,
+        addresses: impl IntoIterator<Item = IpAddr>,
+        now: Nanoseconds,
+    ) {
+        let addresses: BTreeSet<IpAddr> = addresses.into_iter().collect();
+        for address in addresses.difference(&self.masquerade_addresses) {
+            self.tables.filter.hold(*address, Role::Frontend);
+        }
+        for address in self.masquerade_addresses.difference(&addresses) {
+            self.tables.filter.release(*address, Role::Frontend, grace_after(now));
+        }
+        self.masquerade_addresses = addresses;
+        self.pending |= self.tables.filter.is_dirty();
+    }
 
     /// What the flow tables still name: filter bits, names and service ids of these are kept, those
-    /// of others that are no longer needed are released.
-    pub fn live_flows(&mut self, _live: &LiveFlows) {}
+    /// of others that are no longer needed are let go.
+    pub fn live_flows(&mut self, live: &LiveFlows) {
+        if !self.synced {
+            return;
+        }
+        self.tables.filter.swept(live.since, &live.destinations, &live.sources);
+        self.tables.ids.swept(live.since, &live.services);
+        self.pending |= self.tables.filter.is_dirty() || self.tables.ids.is_dirty();
+    }
 
     /// Problems found since the last call, those of sources included.
     pub fn take_problems(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.problems)
     }
+
+    /// Services that are not as they should be, because a map refused or has no room.
+    pub fn unserved(&self) -> impl Iterator<Item = &NamespacedName> {
+        self.failed.iter()
+    }
+
+    /// Whether every first list has been seen.
+    #[must_use]
+    pub const fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    fn settle(&mut self, now: Nanoseconds) {
+        if !self.settled {
+            self.settled = true;
+            self.tables.filter.settle(grace_after(now));
+            self.tables.sets.settle(now);
+            self.tables.ids.settle(grace_after(now));
+        }
+    }
+
+    fn select_node_addresses(&mut self) {
+        let selected = select_node_addresses(
+            &self.settings.node_port_addresses,
+            &self.node_addresses,
+            self.cluster.node(),
+        );
+        if selected != self.node_port_addresses {
+            self.node_port_addresses = selected;
+            if self.settings.frontend_kinds.contains(FrontendKind::NodePort) {
+                self.dirty.extend(self.cluster.with_node_ports().cloned());
+            }
+        }
+    }
+
+    /// Plans every dirty Service, and those that get or lose a frontend by it.
+    fn plan(&mut self, now: Nanoseconds, report: &mut Report) -> Vec<Plan> {
+        let mut plans: BTreeMap<NamespacedName, Vec<Plan>> = BTreeMap::new();
+        while let Some(service) = self.dirty.pop_first() {
+            self.failed.remove(&service);
+            let planned = self.plan_service(&service, now, report);
+            plans.insert(service, planned);
+        }
+        report.services = plans.len();
+        plans.into_values().flatten().collect()
+    }
+
+    fn plan_service(
+        &mut self,
+        name: &NamespacedName,
+        now: Nanoseconds,
+        report: &mut Report,
+    ) -> Vec<Plan> {
+        let (wanted, created) = match self.cluster.get(name) {
+            Some(Known { service: Some(service), slices }) => {
+                let vantage = Vantage {
+                    node: &self.settings.node_name,
+                    zone: self.cluster.node().and_then(|node| node.zone.as_deref()),
+                    node_port_addresses: &self.node_port_addresses,
+                    kinds: self.settings.frontend_kinds,
+                };
+                (desired(service, slices.values(), &vantage), service.created)
+            }
+            _ => (DesiredService::default(), None),
+        };
+        let changed = self.claims.replace(name, claims_of(name, created, &wanted));
+        self.note(changed);
+
+        let mut plans = Vec::with_capacity(wanted.ports.len() + 1);
+        let mut ports = BTreeSet::new();
+        for port in &wanted.ports {
+            let owns = |port: &DesiredPort| {
+                port.frontends.iter().any(|frontend| self.claims.is_owner(&frontend.key, name))
+            };
+            if !owns(port) {
+                continue;
+            }
+            let key = PortKey { name: port.name.clone(), family: port.family };
+            match plan::port(&mut self.tables, &key, port, now) {
+                Ok(plan) => plans.extend(plan),
+                Err(error) => {
+                    self.failed.insert(name.clone());
+                    note_failure(report, name, error);
+                }
+            }
+            ports.insert(key);
+        }
+        plans.push(plan::markers(name, &wanted.cluster_ips));
+        self.keep_ports(name, ports, now);
+        plans
+    }
+
+    /// `name` has these ports now: what others had is let go.
+    fn keep_ports(&mut self, name: &NamespacedName, ports: BTreeSet<PortKey>, now: Nanoseconds) {
+        let before = if ports.is_empty() {
+            self.ports.remove(name)
+        } else {
+            self.ports.insert(name.clone(), ports.clone())
+        };
+        for port in before.iter().flatten().filter(|port| !ports.contains(port)) {
+            self.tables.forget_placement(port, now);
+        }
+    }
+
+    fn note(&mut self, changed: Changed) {
+        self.dirty.extend(changed.others);
+        self.unowned.extend(changed.unowned);
+        // Two Services with one ClusterIP share its marker; their ports tell whether they collide.
+        let lost = changed.lost.into_iter().filter(|(frontend, ..)| !frontend.is_marker());
+        self.problems.extend(lost.map(|(frontend, loser, owner)| Problem {
+            location: None,
+            object: Some(reference(&loser.service)),
+            field: String::from("frontend"),
+            value: frontend.to_string(),
+            trouble: Trouble::FrontendTaken {
+                owner: reference(&owner.service),
+                why: owner.wins_because(&loser),
+            },
+        }));
+    }
+}
+
+fn claims_of(
+    name: &NamespacedName,
+    created: Option<i64>,
+    wanted: &DesiredService,
+) -> BTreeMap<FrontendKey, Claim> {
+    let frontends = wanted
+        .ports
+        .iter()
+        .flat_map(|port| port.frontends.iter().map(|frontend| (frontend.key, frontend.kind)));
+    let markers = wanted
+        .cluster_ips
+        .iter()
+        .map(|address| (FrontendKey::marker(*address), FrontendKind::ClusterIp));
+    frontends
+        .chain(markers)
+        .map(|(key, kind)| (key, Claim::new(kind, created, name.clone())))
+        .collect()
+}
+
+fn note_failure(report: &mut Report, service: &NamespacedName, error: ReconcileError) {
+    let known = report
+        .failures
+        .iter_mut()
+        .find(|known| known.error.map() == error.map() && !known.error.is_from_the_store());
+    match known {
+        Some(known) => known.services.push(service.clone()),
+        None => report.failures.push(Failure { services: vec![service.clone()], error }),
+    }
+}
+
+fn reference(service: &NamespacedName) -> ObjectRef {
+    ObjectRef { kind: ObjectKind::Service, name: service.to_string().into() }
 }

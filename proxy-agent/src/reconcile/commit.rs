@@ -1,0 +1,318 @@
+//! Plans, carried out: the one place that calls the store.
+//!
+//! The order is filter bits, backends, slots, names, frontends. A frontend is written only when
+//! everything its value refers to is there, and is switched by that one write. What fails stops the
+//! plans that need it and no others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use proxy_common::{BackendId, Nanoseconds};
+
+use crate::{
+    desired::FrontendKey,
+    model::{Family, NamespacedName},
+    store::{MapStore, Op, StoreError},
+};
+
+use super::{
+    error::{Failure, Report},
+    filter::{Role, slot_of},
+    ops,
+    plan::Plan,
+    sets::{RunId, grace_after},
+    tables::{Mirrored, Tables},
+};
+
+pub(super) struct Commit<'a> {
+    pub(super) tables: &'a mut Tables,
+    pub(super) store: &'a mut dyn MapStore,
+    pub(super) now: Nanoseconds,
+    pub(super) report: &'a mut Report,
+}
+
+/// A frontend to write.
+struct Put {
+    plan: usize,
+    frontend: FrontendKey,
+    value: Mirrored,
+    /// Whether the map has nothing under it yet.
+    new: bool,
+}
+
+/// Indexes into [`Report::failures`], by what failed.
+type FailedBy<K> = BTreeMap<K, usize>;
+
+impl Commit<'_> {
+    /// Carries out `plans`; `owned` says who has a frontend. Returns the Services that are not as
+    /// they should be.
+    pub(super) fn plans(
+        &mut self,
+        plans: &[Plan],
+        owned: impl Fn(&FrontendKey, &NamespacedName) -> bool,
+    ) -> BTreeSet<NamespacedName> {
+        let mut puts = self.puts(plans, owned);
+        for put in puts.iter().filter(|put| put.new) {
+            self.tables.filter.hold(put.frontend.address, Role::Frontend);
+        }
+        let mut failed = BTreeSet::new();
+        let words = self.filter_words();
+        let backends = self.backends();
+        puts = self.keep(puts, plans, &mut failed, |tables, put| {
+            blocked_by(tables, put, &words, &backends)
+        });
+        let runs = self.slots(&puts);
+        let names = self.names(&puts);
+        puts = self.keep(puts, plans, &mut failed, |_, put| {
+            let runs = put.value.placement.runs.iter().flatten().find_map(|run| runs.get(run));
+            runs.or_else(|| names.get(&put.value.service.id)).copied()
+        });
+        self.frontends(puts, plans, &mut failed);
+        failed
+    }
+
+    /// Deletes `frontends`; returns those that are still there.
+    pub(super) fn deletes(&mut self, frontends: BTreeSet<FrontendKey>) -> BTreeSet<FrontendKey> {
+        let (frontends, ops): (Vec<_>, Vec<_>) = frontends
+            .into_iter()
+            .filter(|frontend| self.tables.frontends.contains_key(frontend))
+            .map(|frontend| (frontend, ops::delete_frontend(&frontend)))
+            .unzip();
+        let failed = self.apply(&ops);
+        let mut left = BTreeSet::new();
+        for (index, frontend) in frontends.into_iter().enumerate() {
+            if failed.contains_key(&index) {
+                left.insert(frontend);
+            } else {
+                self.tables.deleted_frontend(&frontend, self.now);
+            }
+        }
+        left
+    }
+
+    /// Zeroes backends and deletes names that nothing needs any more.
+    pub(super) fn release(&mut self) {
+        for family in Family::ALL {
+            let (ids, ops): (Vec<_>, Vec<_>) =
+                self.tables.backends.of(family).clears().into_iter().unzip();
+            for id in succeeded(ids, &self.apply(&ops)) {
+                if let Some(backend) = self.tables.backends.of_mut(family).cleared(id) {
+                    let not_before = grace_after(self.now);
+                    self.tables.filter.release(backend.address, Role::Backend, not_before);
+                }
+            }
+        }
+        let (ids, ops): (Vec<_>, Vec<_>) = self.tables.ids.deletes().into_iter().unzip();
+        for id in succeeded(ids, &self.apply(&ops)) {
+            self.tables.ids.deleted(id);
+        }
+    }
+
+    /// Writes filter words that changed for other reasons than a plan.
+    pub(super) fn filter(&mut self) {
+        self.filter_words();
+    }
+
+    /// Applies one operation that concerns no Service; whether it was applied.
+    pub(super) fn alone(&mut self, op: Op) -> bool {
+        self.apply(&[op]).is_empty()
+    }
+
+    /// The frontends of `plans` that differ from what is there.
+    fn puts(
+        &self,
+        plans: &[Plan],
+        owned: impl Fn(&FrontendKey, &NamespacedName) -> bool,
+    ) -> Vec<Put> {
+        let mut puts = Vec::new();
+        for (index, plan) in plans.iter().enumerate() {
+            for (frontend, value) in &plan.frontends {
+                let there = self.tables.frontends.get(frontend);
+                if there != Some(value) && owned(frontend, &plan.service) {
+                    let new = there.is_none();
+                    puts.push(Put { plan: index, frontend: *frontend, value: *value, new });
+                }
+            }
+        }
+        puts
+    }
+
+    fn filter_words(&mut self) -> FailedBy<u32> {
+        let ops = self.tables.filter.ops();
+        let failed = self.apply(&ops);
+        let mut by_word = FailedBy::new();
+        for (index, op) in ops.iter().enumerate() {
+            if let Op::PutFilter { word, value } = op {
+                match failed.get(&index) {
+                    Some(failure) => _ = by_word.insert(*word, *failure),
+                    None => self.tables.filter.wrote(*word, *value),
+                }
+            }
+        }
+        by_word
+    }
+
+    fn backends(&mut self) -> FailedBy<(Family, BackendId)> {
+        let mut by_id = FailedBy::new();
+        for family in Family::ALL {
+            let (ids, ops): (Vec<_>, Vec<_>) =
+                self.tables.backends.of(family).puts().into_iter().unzip();
+            let failed = self.apply(&ops);
+            for (index, id) in ids.into_iter().enumerate() {
+                match failed.get(&index) {
+                    Some(failure) => _ = by_id.insert((family, id), *failure),
+                    None => self.tables.backends.of_mut(family).wrote(id),
+                }
+            }
+        }
+        by_id
+    }
+
+    fn slots(&mut self, puts: &[Put]) -> FailedBy<RunId> {
+        let unwritten: BTreeSet<RunId> = puts
+            .iter()
+            .flat_map(|put| put.value.placement.runs.into_iter().flatten())
+            .filter(|run| self.tables.sets.get(*run).is_some_and(|run| !run.written))
+            .collect();
+        let (runs, ops): (Vec<_>, Vec<_>) = unwritten
+            .into_iter()
+            .filter_map(|run| {
+                let (base, backends) = self.tables.sets.content(run)?;
+                Some((run, Op::PutSlots { base, backends }))
+            })
+            .unzip();
+        let failed = self.apply(&ops);
+        let mut by_run = FailedBy::new();
+        for (index, run) in runs.into_iter().enumerate() {
+            match failed.get(&index) {
+                Some(failure) => _ = by_run.insert(run, *failure),
+                None => self.tables.sets.wrote(run),
+            }
+        }
+        by_run
+    }
+
+    fn names(&mut self, puts: &[Put]) -> FailedBy<proxy_common::ServiceId> {
+        let ids: BTreeSet<_> = puts.iter().map(|put| put.value.service.id).collect();
+        let (ids, ops): (Vec<_>, Vec<_>) =
+            ids.into_iter().filter_map(|id| Some((id, self.tables.ids.put_name(id)?))).unzip();
+        let failed = self.apply(&ops);
+        let mut by_id = FailedBy::new();
+        for (index, id) in ids.into_iter().enumerate() {
+            match failed.get(&index) {
+                Some(failure) => _ = by_id.insert(id, *failure),
+                None => self.tables.ids.wrote_name(id),
+            }
+        }
+        by_id
+    }
+
+    fn frontends(
+        &mut self,
+        puts: Vec<Put>,
+        plans: &[Plan],
+        services: &mut BTreeSet<NamespacedName>,
+    ) {
+        let ops: Vec<Op> =
+            puts.iter().map(|put| ops::put_frontend(&put.frontend, put.value.service)).collect();
+        let failed = self.apply(&ops);
+        for (index, put) in puts.into_iter().enumerate() {
+            match failed.get(&index) {
+                Some(failure) => self.give_up(&put, plans, *failure, services),
+                None => self.tables.wrote_frontend(put.frontend, put.value, self.now),
+            }
+        }
+    }
+
+    /// Drops the puts that a failure stands in the way of.
+    fn keep(
+        &mut self,
+        puts: Vec<Put>,
+        plans: &[Plan],
+        services: &mut BTreeSet<NamespacedName>,
+        failure: impl Fn(&Tables, &Put) -> Option<usize>,
+    ) -> Vec<Put> {
+        let mut kept = Vec::with_capacity(puts.len());
+        for put in puts {
+            match failure(self.tables, &put) {
+                Some(failure) => self.give_up(&put, plans, failure, services),
+                None => kept.push(put),
+            }
+        }
+        kept
+    }
+
+    fn give_up(
+        &mut self,
+        put: &Put,
+        plans: &[Plan],
+        failure: usize,
+        services: &mut BTreeSet<NamespacedName>,
+    ) {
+        if put.new {
+            let not_before = grace_after(self.now);
+            self.tables.filter.release(put.frontend.address, Role::Frontend, not_before);
+        }
+        let (Some(plan), Some(failure)) =
+            (plans.get(put.plan), self.report.failures.get_mut(failure))
+        else {
+            return;
+        };
+        if let Err(place) = failure.services.binary_search(&plan.service) {
+            failure.services.insert(place, plan.service.clone());
+        }
+        services.insert(plan.service.clone());
+    }
+
+    /// Applies `ops`; returns which failed, each with its place in [`Report::failures`]. Failures
+    /// of one map with one error number are one.
+    fn apply(&mut self, ops: &[Op]) -> HashMap<usize, usize> {
+        if ops.is_empty() {
+            return HashMap::new();
+        }
+        let failed = self.store.apply(ops);
+        self.report.applied += ops.len() - failed.len();
+        failed.into_iter().map(|failed| (failed.op, self.failure(failed.error))).collect()
+    }
+
+    fn failure(&mut self, error: StoreError) -> usize {
+        let failures = &mut self.report.failures;
+        let known = failures.iter().position(|known| {
+            known.error.map() == error.map()
+                && known.error.errno() == error.errno()
+                && known.error.is_from_the_store()
+        });
+        known.unwrap_or_else(|| {
+            failures.push(Failure { services: Vec::new(), error: error.into() });
+            failures.len() - 1
+        })
+    }
+}
+
+/// The failure that leaves something unwritten that `put` needs.
+fn blocked_by(
+    tables: &Tables,
+    put: &Put,
+    words: &FailedBy<u32>,
+    backends: &FailedBy<(Family, BackendId)>,
+) -> Option<usize> {
+    if words.is_empty() && backends.is_empty() {
+        return None;
+    }
+    let word = |address, role| {
+        let missing = !tables.filter.is_written(address, role);
+        missing.then(|| words.get(&slot_of(address).word).copied()).flatten()
+    };
+    let runs = put.value.placement.runs.iter().flatten().filter_map(|run| tables.sets.get(*run));
+    let mut needed = runs.flat_map(|run| run.backends.iter().map(|id| (run.family, *id)));
+    word(put.frontend.address, Role::Frontend).or_else(|| {
+        needed.find_map(|(family, id)| {
+            let backend = tables.backends.of(family).get(id)?;
+            word(backend.address, Role::Backend).or_else(|| backends.get(&(family, id)).copied())
+        })
+    })
+}
+
+fn succeeded<T>(items: Vec<T>, failed: &HashMap<usize, usize>) -> impl Iterator<Item = T> {
+    let kept = items.into_iter().enumerate().filter(|(index, _)| !failed.contains_key(index));
+    kept.map(|(_, item)| item).collect::<Vec<_>>().into_iter()
+}
