@@ -29,7 +29,7 @@ impl MapError {
     /// The map has no room for another element.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self.source.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC | libc::ENOMEM))
+        matches!(self.source.raw_os_error(), Some(libc::E2BIG))
     }
 
     /// There is no such map: nothing is installed here.
