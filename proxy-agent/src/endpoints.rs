@@ -185,6 +185,3 @@ fn backends(candidates: &[Candidate<'_>], from: &Viewpoint<'_>) -> Vec<Backend> 
     backends.sort_unstable();
     backends
 }
-
-#[cfg(test)]
-mod tests;

@@ -28,9 +28,10 @@ use super::{
 /// Adopts what is installed.
 pub(super) fn adopt(installed: Installed) -> Tables {
     let mut frontends: BTreeMap<FrontendKey, Service> = BTreeMap::new();
-    let mut backends = PerFamily::default();
-    backends.v4 = family(&installed.v4, &mut frontends);
-    backends.v6 = family(&installed.v6, &mut frontends);
+    let backends = PerFamily {
+        v4: family(&installed.v4, &mut frontends),
+        v6: family(&installed.v6, &mut frontends),
+    };
 
     let ports = ports(&frontends, &installed);
     let mut tables = Tables {
