@@ -13,9 +13,10 @@ use proxy_common::{
 
 use crate::{
     env::{FlowTable, Insert, Kernel, Maps},
+    headers::Headers,
     network::Network,
     rewrite::Rewrite,
-    transport::{Hook, TcpFlags, Transport},
+    transport::{Hook, TcpFlags},
     verdict::Verdict,
 };
 
@@ -88,13 +89,13 @@ fn other_key<A: Address>(hook: Hook, key: &Tuple<A>, flow: &Flow<A>) -> Tuple<A>
 
 /// Looks the packet's tuple up in `table` and records the packet on the half that is found.
 #[inline(always)]
-fn meet<A, E>(env: &E, table: FlowTable, transport: &Transport<A>, bytes: u64) -> Option<Met<A>>
+fn meet<A, E>(env: &E, table: FlowTable, headers: &Headers<A>, bytes: u64) -> Option<Met<A>>
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
     let now = env.now();
-    env.with_flow(table, &transport.tuple, |flow| {
+    env.with_flow(table, &headers.tuple, |flow| {
         let met = Met {
             rewrite: Rewrite {
                 address: flow.address,
@@ -106,7 +107,7 @@ where
         flow.last_seen = now;
         flow.packets = flow.packets.wrapping_add(1);
         flow.bytes = flow.bytes.wrapping_add(bytes);
-        let flags = flags_after(flow.flags, transport.flags);
+        let flags = flags_after(flow.flags, headers.flags);
         if flags != flow.flags {
             flow.flags = flags;
         }
@@ -117,13 +118,13 @@ where
 /// What to write into a packet of an answered flow. A SYN on a connection that has ended belongs to
 /// none: the old flow is removed.
 #[inline(always)]
-pub fn follow<A, E>(env: &E, hook: Hook, transport: &Transport<A>, bytes: u64) -> Option<Rewrite<A>>
+pub fn follow<A, E>(env: &E, hook: Hook, headers: &Headers<A>, bytes: u64) -> Option<Rewrite<A>>
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let met = meet(env, hook.flows(), transport, bytes)?;
-    let begins_anew = transport.opens_tcp() && end_if_closed(env, hook, &transport.tuple);
+    let met = meet(env, hook.flows(), headers, bytes)?;
+    let begins_anew = headers.opens_tcp() && end_if_closed(env, hook, &headers.tuple);
     if begins_anew { None } else { Some(met.rewrite) }
 }
 
@@ -134,7 +135,7 @@ where
 pub fn follow_new<A, E>(
     env: &E,
     hook: Hook,
-    transport: &Transport<A>,
+    headers: &Headers<A>,
     bytes: u64,
     found: &mut Rewrite<A>,
 ) -> Verdict
@@ -142,17 +143,17 @@ where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let Some(met) = meet(env, hook.new_flows(), transport, bytes) else { return Verdict::PASS };
+    let Some(met) = meet(env, hook.new_flows(), headers, bytes) else { return Verdict::PASS };
     if met.flags.contains(FlowFlags::PENDING) {
         return Verdict::MASQUERADE;
     }
     *found = met.rewrite;
     if met.flags.contains(FlowFlags::REPLY) {
-        return answer(env, hook, &transport.tuple);
+        return answer(env, hook, &headers.tuple);
     }
     // The forward half of a flow that nobody answers keeps its reply half from being evicted.
     let now = env.now();
-    let other = met.other_key(hook, &transport.tuple);
+    let other = met.other_key(hook, &headers.tuple);
     env.with_flow(hook.other().new_flows(), &other, |flow| flow.last_seen = now);
     Verdict::TRANSLATED
 }
@@ -274,9 +275,18 @@ impl<A: Network> Default for Opening<A> {
     }
 }
 
+impl<A: Network> Opening<A> {
+    /// The key of the reply half, if the client keeps its port.
+    #[inline(always)]
+    #[must_use]
+    pub fn reply_key(&self, tuple: &Tuple<A>) -> Tuple<A> {
+        Tuple::new((self.address, self.port), (tuple.source, tuple.source_port), tuple.protocol)
+    }
+}
+
 /// Opens a flow at ingress for a packet with `tuple`: reserves the reply half, taking another source
 /// port where a different flow has it, then writes the forward half. What to write into the packet
-/// goes to `found`.
+/// goes to `found`. Who calls it has removed a flow that has ended from the first choice's place.
 #[inline(never)]
 pub fn open<A, E>(
     env: &E,
@@ -288,11 +298,7 @@ where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let mut reply_key = Tuple::new(
-        (opening.address, opening.port),
-        (tuple.source, tuple.source_port),
-        tuple.protocol,
-    );
+    let mut reply_key = opening.reply_key(tuple);
     // verifier: one half at a time in the same memory, for the stack is small.
     let kind = if opening.direct { FlowKind::Direct } else { FlowKind::Service };
     let mut half = fresh(opening.service, kind, env.now());
@@ -332,9 +338,7 @@ where
     A: Network,
     E: Maps<A>,
 {
-    if belongs(env, FlowTable::Src, key, tuple) == Some(false)
-        && !end_if_closed(env, Hook::Egress, key)
-    {
+    if belongs(env, FlowTable::Src, key, tuple) == Some(false) {
         return false;
     }
     env.insert_flow(FlowTable::NewSrc, key, reply, Insert::Keep)

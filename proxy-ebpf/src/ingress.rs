@@ -9,11 +9,12 @@ use crate::{
     env::{FlowTable, Kernel, Maps},
     filter, flow,
     flow::Opening,
+    headers::Headers,
     lookup::{self, Lookup},
-    network::{Ip, Network},
+    network::Network,
     packet::Packet,
     rewrite::{Rewrite, rewrite},
-    transport::{self, Hook, NoTransport, Step, Transport},
+    transport::{self, Hook, NoTransport, Step},
     verdict::Verdict,
 };
 
@@ -27,30 +28,52 @@ where
     P: Packet,
     E: Maps<A> + Kernel,
 {
-    let Some(ip) = A::parse(packet, at) else { return Verdict::PASS };
-    let interest = filter::interest(env, ip.destination);
-    if interest.is_empty() {
-        return filter::unowned(env, ip.destination);
-    }
-    let transport = match transport::parse(packet, env, HOOK, &ip) {
-        Ok(transport) => transport,
-        Err(reason) => return without_transport(env, &ip, interest, reason),
+    let mut headers = Headers::empty();
+    let interest = match read(packet, env, at, &mut headers) {
+        Ok(interest) => interest,
+        Err(verdict) => return verdict,
     };
     let bytes = u64::from(packet.length()).saturating_sub(at as u64);
-    let found = match flow::follow(env, HOOK, &transport, bytes) {
+    let found = match flow::follow(env, HOOK, &headers, bytes) {
         Some(found) => found,
         None => {
             let mut found = Rewrite::default();
-            let verdict = first_packet(env, interest, &transport, bytes, &mut found);
+            let verdict = first_packet(env, interest, &headers, bytes, &mut found);
             if verdict != Verdict::TRANSLATED {
                 return verdict;
             }
             found
         }
     };
-    match rewrite(packet, HOOK, &ip, &transport, &found) {
+    match rewrite(packet, HOOK, at, &headers, &found) {
         Ok(()) => Verdict::TRANSLATED,
         Err(reason) => Verdict::drop(reason),
+    }
+}
+
+/// Reads the packet's headers and says what its destination may be, or the verdict where that is
+/// enough.
+#[inline(always)]
+fn read<A, P, E>(
+    packet: &P,
+    env: &E,
+    at: usize,
+    headers: &mut Headers<A>,
+) -> Result<FilterBits, Verdict>
+where
+    A: Network,
+    P: Packet,
+    E: Maps<A> + Kernel,
+{
+    A::parse(packet, at, headers).ok_or(Verdict::PASS)?;
+    let destination = headers.tuple.destination;
+    let interest = filter::interest(env, destination);
+    if interest.is_empty() {
+        return Err(filter::unowned(env, destination));
+    }
+    match transport::parse(packet, env, HOOK, headers) {
+        Ok(()) => Ok(interest),
+        Err(reason) => Err(without_transport(env, &headers.tuple.destination, interest, reason)),
     }
 }
 
@@ -60,7 +83,7 @@ where
 fn first_packet<A, E>(
     env: &E,
     interest: FilterBits,
-    transport: &Transport<A>,
+    headers: &Headers<A>,
     bytes: u64,
     found: &mut Rewrite<A>,
 ) -> Verdict
@@ -68,20 +91,20 @@ where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let step = transport.step();
+    let step = headers.step();
     if step == Step::Continues && !interest.contains(FilterBits::FRONTEND) {
         return Verdict::PASS;
     }
-    let verdict = flow::follow_new(env, HOOK, transport, bytes, found);
+    let verdict = flow::follow_new(env, HOOK, headers, bytes, found);
     if verdict != Verdict::PASS {
         return verdict;
     }
     let mut opening = Opening::default();
-    let verdict = new_flow(env, interest, transport, &mut opening);
+    let verdict = new_flow(env, interest, headers, &mut opening);
     if verdict != Verdict::TRANSLATED {
         return verdict;
     }
-    flow::open(env, &transport.tuple, &opening, found)
+    flow::open(env, &headers.tuple, &opening, found)
 }
 
 /// Whether a packet that belongs to no flow opens one. [`Verdict::TRANSLATED`]: `opening` says which.
@@ -89,15 +112,15 @@ where
 fn new_flow<A, E>(
     env: &E,
     interest: FilterBits,
-    transport: &Transport<A>,
+    headers: &Headers<A>,
     opening: &mut Opening<A>,
 ) -> Verdict
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let key = &transport.tuple;
-    let opens = transport.step() == Step::Opens;
+    let key = &headers.tuple;
+    let opens = headers.step() == Step::Opens;
     if interest.contains(FilterBits::FRONTEND) {
         let frontend = Frontend::new(key.destination, key.destination_port, key.protocol);
         match lookup::look_up(env, &frontend) {
@@ -108,6 +131,7 @@ where
                 opening.service = service.id;
                 // A pod that reaches itself: it would refuse its own address as a source.
                 opening.masquerade = backend.address == key.source;
+                flow::end_if_closed(env, Hook::Egress, &opening.reply_key(key));
                 return Verdict::TRANSLATED;
             }
             Lookup::Reject(reason) => return Verdict::reject(reason),
@@ -115,7 +139,7 @@ where
             Lookup::NotAService => {}
         }
     }
-    if opens && is_mistakable(env, transport) {
+    if opens && is_mistakable(env, headers) {
         opening.address = key.destination;
         opening.port = key.destination_port;
         opening.direct = true;
@@ -127,12 +151,12 @@ where
 /// Whether the answers to this packet, which is no Service's, would be taken for answers of a
 /// Service's flow: the same client port and endpoint. Then it needs a flow of its own.
 #[inline(always)]
-fn is_mistakable<A, E>(env: &E, transport: &Transport<A>) -> bool
+fn is_mistakable<A, E>(env: &E, headers: &Headers<A>) -> bool
 where
     A: Network,
     E: Maps<A>,
 {
-    let answer = transport.tuple.reversed();
+    let answer = headers.tuple.reversed();
     if env.with_flow(FlowTable::NewSrc, &answer, |_| ()).is_some() {
         return true;
     }
@@ -144,7 +168,7 @@ where
 #[inline(never)]
 fn without_transport<A, E>(
     env: &E,
-    ip: &Ip<A>,
+    destination: &A,
     interest: FilterBits,
     reason: NoTransport,
 ) -> Verdict
@@ -152,8 +176,8 @@ where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    if !interest.contains(FilterBits::FRONTEND) || !lookup::is_cluster_ip(env, ip.destination) {
-        return filter::unowned(env, ip.destination);
+    if !interest.contains(FilterBits::FRONTEND) || !lookup::is_cluster_ip(env, *destination) {
+        return filter::unowned(env, *destination);
     }
     Verdict::drop(match reason {
         NoTransport::NoPorts => DropReason::ClusterIpProtocol,

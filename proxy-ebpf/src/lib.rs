@@ -14,6 +14,7 @@ pub mod egress;
 pub mod env;
 pub mod filter;
 pub mod flow;
+pub mod headers;
 pub mod ingress;
 pub mod lookup;
 pub mod masquerade;

@@ -10,7 +10,8 @@ use proxy_common::{Be16, DropReason, Protocol, RejectReason};
 use crate::{
     checksum::Sum,
     env::{Kernel, Maps},
-    network::{Ip, Network, Part, pseudo_header},
+    headers::{Headers, Part},
+    network::{Network, pseudo_header},
     packet::{ChecksumKind, Covered, Packet},
     transport::TcpFlags,
     verdict::Verdict,
@@ -60,14 +61,18 @@ where
     P: Packet,
     E: Maps<A> + Kernel,
 {
-    let Some(ip) = A::parse(packet, at) else { return Verdict::drop(DropReason::Malformed) };
-    if ip.part == Part::Later {
+    let mut headers = Headers::empty();
+    if A::parse(packet, at, &mut headers).is_none() {
+        return Verdict::drop(DropReason::Malformed);
+    }
+    let headers = &headers;
+    if headers.part == Part::Later {
         return Verdict::drop(DropReason::RejectUnanswerable);
     }
-    let answered = if ip.protocol == Protocol::TCP {
-        reset(packet, &ip)
+    let answered = if headers.tuple.protocol == Protocol::TCP {
+        reset(packet, at, headers)
     } else if env.take_reject_budget() {
-        unreachable(packet, &ip)
+        unreachable(packet, at, headers)
     } else {
         Err(DropReason::RejectLimited)
     };
@@ -89,15 +94,19 @@ fn swap_mac_addresses<P: Packet>(packet: &mut P) -> Option<()> {
 
 /// Makes a RST of a TCP packet.
 #[inline(always)]
-fn reset<A: Network, P: Packet>(packet: &mut P, ip: &Ip<A>) -> Result<(), DropReason> {
-    let old: TcpHeader = packet.read(ip.transport()).ok_or(DropReason::Malformed)?;
+fn reset<A: Network, P: Packet>(
+    packet: &mut P,
+    at: usize,
+    headers: &Headers<A>,
+) -> Result<(), DropReason> {
+    let old: TcpHeader = packet.read(headers.transport_at()).ok_or(DropReason::Malformed)?;
     let flags = TcpFlags::new(old.flags);
     if flags.rst() {
         return Err(DropReason::RejectUnanswerable);
     }
-    let length = A::transport_length(packet, ip).ok_or(DropReason::Malformed)?;
+    let length = A::transport_length(packet, at, headers).ok_or(DropReason::Malformed)?;
     let new = answer_to(&old, flags, length);
-    write_reset(packet, ip, new).ok_or(DropReason::RewriteFailed)
+    write_reset(packet, at, headers, new).ok_or(DropReason::RewriteFailed)
 }
 
 /// The RST that answers `old`, which came with `length` bytes of header and data.
@@ -124,19 +133,25 @@ fn answer_to(old: &TcpHeader, flags: TcpFlags, length: u32) -> TcpHeader {
 }
 
 #[inline(always)]
-fn write_reset<A: Network, P: Packet>(packet: &mut P, ip: &Ip<A>, new: TcpHeader) -> Option<()> {
-    let pseudo = pseudo_header(ip.destination, ip.source, Protocol::TCP, TCP_HEADER);
-    let checksum_at = ip.transport() + TCP_CHECKSUM;
-    let end = u32::try_from(ip.transport()).ok()? + u32::from(TCP_HEADER);
+fn write_reset<A: Network, P: Packet>(
+    packet: &mut P,
+    at: usize,
+    headers: &Headers<A>,
+    new: TcpHeader,
+) -> Option<()> {
+    let pseudo =
+        pseudo_header(headers.tuple.destination, headers.tuple.source, Protocol::TCP, TCP_HEADER);
+    let checksum_at = headers.transport_at() + TCP_CHECKSUM;
+    let end = u32::try_from(headers.transport_at()).ok()? + u32::from(TCP_HEADER);
     packet.resize(end)?;
-    packet.write(ip.transport(), new)?;
+    packet.write(headers.transport_at(), new)?;
     let checksum = if computed_by_device::<A, P>(packet, checksum_at)? {
         pseudo.folded()
     } else {
         pseudo.structure::<_, 5>(new).checksum()
     };
     packet.write(checksum_at, checksum)?;
-    A::turn_around(packet, ip, TCP_HEADER)
+    A::turn_around(packet, at, headers, TCP_HEADER)
 }
 
 /// Whether the checksum at `at`, which is zero now, is one that a device will compute. Asked by
@@ -150,34 +165,40 @@ fn computed_by_device<A: Network, P: Packet>(packet: &mut P, at: usize) -> Optio
 
 /// Makes "port unreachable" of a packet: cut to what is quoted, with fresh headers in front.
 #[inline(always)]
-fn unreachable<A: Network, P: Packet>(packet: &mut P, ip: &Ip<A>) -> Result<(), DropReason> {
-    let quoted = ip.transport() - ip.at + QUOTED;
+fn unreachable<A: Network, P: Packet>(
+    packet: &mut P,
+    at: usize,
+    headers: &Headers<A>,
+) -> Result<(), DropReason> {
+    let quoted = headers.transport_at() - at + QUOTED;
     if quoted > QUOTED_MAX {
         return Err(DropReason::RejectUnanswerable);
     }
-    let transport: [u32; QUOTED / 4] = packet.read(ip.transport()).ok_or(DropReason::Malformed)?;
-    let quote = quote(packet, ip, transport).ok_or(DropReason::RewriteFailed)?;
-    write_unreachable(packet, ip, quoted, quote).ok_or(DropReason::RewriteFailed)
+    let transport: [u32; QUOTED / 4] =
+        packet.read(headers.transport_at()).ok_or(DropReason::Malformed)?;
+    let quote = quote(packet, at, headers, transport).ok_or(DropReason::RewriteFailed)?;
+    write_unreachable(packet, at, headers, quoted, quote).ok_or(DropReason::RewriteFailed)
 }
 
 /// The sum of what is quoted, as it will be on the wire.
 #[inline(always)]
 fn quote<A: Network, P: Packet>(
     packet: &mut P,
-    ip: &Ip<A>,
+    at: usize,
+    headers: &Headers<A>,
     transport: [u32; QUOTED / 4],
 ) -> Option<Sum> {
     let mut sum = Sum::ZERO;
     // verifier: a constant number of steps, each checked against the packet's end.
     for step in 0..QUOTED_MAX / 4 {
-        let offset = ip.at + step * 4;
-        if offset >= ip.transport() {
+        let offset = at + step * 4;
+        if offset >= headers.transport_at() {
             break;
         }
         sum = sum.structure::<u32, 1>(packet.read(offset)?);
     }
-    if ip.protocol == Protocol::UDP {
-        let checksum_at = ip.transport() + UDP_CHECKSUM;
+    if headers.tuple.protocol == Protocol::UDP {
+        let checksum_at = headers.transport_at() + UDP_CHECKSUM;
         let checksum: Be16 = packet.read(checksum_at)?;
         packet.write(checksum_at, Be16::ZERO)?;
         let by_device = computed_by_device::<A, P>(packet, checksum_at)?;
@@ -194,11 +215,12 @@ fn quote<A: Network, P: Packet>(
 #[inline(always)]
 fn write_unreachable<A: Network, P: Packet>(
     packet: &mut P,
-    ip: &Ip<A>,
+    at: usize,
+    headers: &Headers<A>,
     quoted: usize,
     quote: Sum,
 ) -> Option<()> {
-    packet.resize(u32::try_from(ip.at + quoted).ok()?)?;
+    packet.resize(u32::try_from(at + quoted).ok()?)?;
     packet.grow(u32::try_from(size_of::<A::Unreachable>()).ok()?)?;
-    packet.write(ip.at, A::unreachable(ip, u16::try_from(quoted).ok()?, quote))
+    packet.write(at, A::unreachable(headers, u16::try_from(quoted).ok()?, quote))
 }

@@ -4,9 +4,10 @@ use proxy_common::{Be16, DropReason, Protocol};
 
 use crate::{
     checksum::Sum,
-    network::{Ip, Network},
+    headers::{Headers, Part},
+    network::Network,
     packet::{Covered, Packet},
-    transport::{Hook, Ports, Transport, checksum_field},
+    transport::{Hook, Ports, checksum_field},
 };
 
 /// What a flow says to write.
@@ -27,20 +28,20 @@ impl<A: Network> Default for Rewrite<A> {
     }
 }
 
-/// Applies `rewrite` to the packet: destinations at ingress, sources at egress.
+/// Applies `rewrite` to the packet, whose network header is at `at`: destinations at ingress, sources at egress.
 #[inline(always)]
 pub fn rewrite<A, P>(
     packet: &mut P,
     hook: Hook,
-    ip: &Ip<A>,
-    transport: &Transport<A>,
+    at: usize,
+    headers: &Headers<A>,
     rewrite: &Rewrite<A>,
 ) -> Result<(), DropReason>
 where
     A: Network,
     P: Packet,
 {
-    let tuple = &transport.tuple;
+    let tuple = &headers.tuple;
     let (old, ports) = match hook {
         Hook::Ingress => {
             (tuple.destination, Ports { source: rewrite.other_port, destination: rewrite.port })
@@ -55,7 +56,7 @@ where
         return Err(DropReason::SctpPort);
     }
     let address = (old, rewrite.address);
-    write(packet, hook, ip, transport, address, (old_ports, ports)).ok_or(DropReason::RewriteFailed)
+    write(packet, hook, at, headers, address, (old_ports, ports)).ok_or(DropReason::RewriteFailed)
 }
 
 /// Writes an address and both ports; each pair is (old, new).
@@ -63,8 +64,8 @@ where
 fn write<A, P>(
     packet: &mut P,
     hook: Hook,
-    ip: &Ip<A>,
-    transport: &Transport<A>,
+    at: usize,
+    headers: &Headers<A>,
     address: (A, A),
     ports: (Ports, Ports),
 ) -> Option<()>
@@ -73,9 +74,9 @@ where
     P: Packet,
 {
     let ports_change = ports.0 != ports.1;
-    if transport.has_header {
-        if let Some((field, kind)) = checksum_field(transport.tuple.protocol) {
-            let field = ip.transport() + field;
+    if headers.part != Part::Later {
+        if let Some((field, kind)) = checksum_field(headers.tuple.protocol) {
+            let field = headers.transport_at() + field;
             let difference = Sum::ZERO.without_address(address.0).address(address.1).folded32();
             packet.adjust_checksum(field, kind, Covered::PseudoHeader, difference, A::WORDS)?;
             if ports_change {
@@ -84,11 +85,11 @@ where
             }
         }
         if ports_change {
-            packet.write(ip.transport(), ports.1)?;
+            packet.write(headers.transport_at(), ports.1)?;
         }
     }
     match hook {
-        Hook::Ingress => A::write_destination(packet, ip, address.1),
-        Hook::Egress => A::write_source(packet, ip, address.1),
+        Hook::Ingress => A::write_destination(packet, at, address.0, address.1),
+        Hook::Egress => A::write_source(packet, at, address.0, address.1),
     }
 }

@@ -6,7 +6,8 @@ use proxy_common::{Be16, FragmentKey, FragmentPorts, Protocol, Tuple};
 use crate::{
     checksum::Sum,
     env::Maps,
-    network::{Ip, Network, Part},
+    headers::{Headers, Part},
+    network::Network,
     packet::{ChecksumKind, Packet},
 };
 
@@ -110,26 +111,12 @@ pub enum Step {
     Continues,
 }
 
-/// A packet's transport, as far as the datapath cares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transport<A> {
-    /// The packet's tuple on the wire.
-    pub tuple: Tuple<A>,
-    /// TCP flags; zero for other protocols.
-    pub flags: TcpFlags,
-    /// Whether the packet has the transport header: all but later fragments.
-    pub has_header: bool,
-}
-
-impl<A: Network> Transport<A> {
+impl<A: Network> Headers<A> {
     /// What the packet means for its connection.
     #[inline(always)]
     #[must_use]
     pub fn step(&self) -> Step {
-        if self.tuple.protocol != Protocol::TCP {
-            return Step::Opens;
-        }
-        if self.flags.syn() && !self.flags.ack() {
+        if self.tuple.protocol != Protocol::TCP || self.opens_tcp() {
             Step::Opens
         } else if self.flags.syn() || self.flags.rst() {
             Step::Answers
@@ -137,9 +124,7 @@ impl<A: Network> Transport<A> {
             Step::Continues
         }
     }
-}
 
-impl<A: Network> Transport<A> {
     /// Whether the packet asks for a new TCP connection.
     #[inline(always)]
     #[must_use]
@@ -148,7 +133,7 @@ impl<A: Network> Transport<A> {
     }
 }
 
-/// Why there is no [`Transport`].
+/// Why a transport header can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoTransport {
     /// A protocol without ports.
@@ -159,7 +144,7 @@ pub enum NoTransport {
     UnknownFragment,
 }
 
-/// Reads the transport header behind `ip`.
+/// Reads the transport header into `headers`, whose network header is read.
 ///
 /// A first fragment leaves its ports for the later ones; each hook has its own, since the tuple on
 /// the wire differs.
@@ -168,69 +153,67 @@ pub fn parse<A, P, E>(
     packet: &P,
     env: &E,
     hook: Hook,
-    ip: &Ip<A>,
-) -> Result<Transport<A>, NoTransport>
+    headers: &mut Headers<A>,
+) -> Result<(), NoTransport>
 where
     A: Network,
     P: Packet,
     E: Maps<A>,
 {
-    if !ip.protocol.has_ports() {
+    if !headers.tuple.protocol.has_ports() {
         return Err(NoTransport::NoPorts);
     }
-    if ip.part == Part::Later {
-        let ports = recall(env, hook, ip).ok_or(NoTransport::UnknownFragment)?;
-        return Ok(Transport {
-            tuple: tuple(ip, ports.source, ports.destination),
-            flags: TcpFlags::new(0),
-            has_header: false,
-        });
+    if headers.part == Part::Later {
+        return if recall(env, hook, headers) { Ok(()) } else { Err(NoTransport::UnknownFragment) };
     }
-    let ports: Ports = packet.read(ip.transport()).ok_or(NoTransport::Truncated)?;
-    let flags = if ip.protocol == Protocol::TCP {
-        packet.read(ip.transport() + TCP_FLAGS).ok_or(NoTransport::Truncated)?
+    let at = headers.transport_at();
+    let ports: Ports = packet.read(at).ok_or(NoTransport::Truncated)?;
+    headers.tuple.source_port = ports.source;
+    headers.tuple.destination_port = ports.destination;
+    headers.flags = TcpFlags::new(if headers.tuple.protocol == Protocol::TCP {
+        packet.read(at + TCP_FLAGS).ok_or(NoTransport::Truncated)?
     } else {
         0
-    };
-    if ip.part == Part::First {
-        remember(env, hook, ip, ports);
+    });
+    if headers.part == Part::First {
+        remember(env, hook, headers);
     }
-    Ok(Transport {
-        tuple: tuple(ip, ports.source, ports.destination),
-        flags: TcpFlags::new(flags),
-        has_header: true,
-    })
+    Ok(())
 }
 
-/// The ports of the datagram that a later fragment belongs to.
+/// Fills in the ports of the datagram that a later fragment belongs to; `false` when they aren't
+/// known.
 #[inline(never)]
-fn recall<A, E>(env: &E, hook: Hook, ip: &Ip<A>) -> Option<FragmentPorts>
+fn recall<A, E>(env: &E, hook: Hook, headers: &mut Headers<A>) -> bool
 where
     A: Network,
     E: Maps<A>,
 {
-    env.fragment(&fragment_key(hook, ip))
+    let Some(ports) = env.fragment(&fragment_key(hook, headers)) else { return false };
+    headers.tuple.source_port = ports.source;
+    headers.tuple.destination_port = ports.destination;
+    headers.flags = TcpFlags::new(0);
+    true
 }
 
 /// Leaves a first fragment's ports for the later ones.
 #[inline(never)]
-fn remember<A, E>(env: &E, hook: Hook, ip: &Ip<A>, ports: Ports)
+fn remember<A, E>(env: &E, hook: Hook, headers: &Headers<A>)
 where
     A: Network,
     E: Maps<A>,
 {
-    let ports = FragmentPorts { source: ports.source, destination: ports.destination };
-    env.insert_fragment(&fragment_key(hook, ip), ports);
+    let ports = FragmentPorts {
+        source: headers.tuple.source_port,
+        destination: headers.tuple.destination_port,
+    };
+    env.insert_fragment(&fragment_key(hook, headers), ports);
 }
 
 #[inline(always)]
-fn fragment_key<A: Network>(hook: Hook, ip: &Ip<A>) -> FragmentKey<A> {
-    FragmentKey::new(ip.source, ip.destination, ip.identification, ip.protocol, hook as u8)
-}
-
-#[inline(always)]
-fn tuple<A: Network>(ip: &Ip<A>, source: Be16, destination: Be16) -> Tuple<A> {
-    Tuple::new((ip.source, source), (ip.destination, destination), ip.protocol)
+fn fragment_key<A: Network>(hook: Hook, headers: &Headers<A>) -> FragmentKey<A> {
+    let Tuple { source, destination, protocol, .. } = headers.tuple;
+    FragmentKey::new(source, destination, headers.identification, protocol, hook as u8)
 }
 
 /// Where a protocol keeps its checksum, from the start of its header; `None` when the checksum

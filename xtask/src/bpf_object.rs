@@ -174,7 +174,11 @@ impl Toolchain {
             cargo.env_remove(name);
         }
         let mut flags = OsString::new();
-        flags.push("-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f-Clinker=");
+        // Without the second linker flag every small memset becomes a call of a loop over bytes.
+        flags.push(
+            "-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f\
+             -Clink-arg=--disable-expand-memcpy-in-order\x1f-Clinker=",
+        );
         flags.push(&self.linker);
         flags.push(format!("\x1f--cfg=bpf_target_arch=\"{arch}\""));
         cargo

@@ -6,54 +6,10 @@ mod v6;
 use bytemuck::{Pod, Zeroable};
 use proxy_common::{Address, Be16, Config, Prefix, Protocol, SERVICE_CIDRS_MAX};
 
-use crate::{checksum::Sum, packet::Packet};
+use crate::{checksum::Sum, headers::Headers, packet::Packet};
 
 pub use v4::Ipv4Header;
 pub use v6::Ipv6Header;
-
-/// Which part of a datagram a packet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// All of it.
-    Whole,
-    /// The first fragment, which has the transport header.
-    First,
-    /// A later fragment, without a transport header.
-    Later,
-}
-
-/// What the network header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ip<A> {
-    /// Source address.
-    pub source: A,
-    /// Destination address.
-    pub destination: A,
-    /// Protocol of what follows the network header and its extensions.
-    pub protocol: Protocol,
-    /// Where the network header starts.
-    pub at: usize,
-    transport: u16,
-    /// Which part of a datagram this is.
-    pub part: Part,
-    /// What the parts of a datagram have in common, as on the wire; 0 when there is only one.
-    pub identification: u32,
-}
-
-/// The most that a network header with its extensions may have in front of the transport header.
-///
-/// verifier: an offset that is masked with this is one that it can bound, whichever way it came
-/// about, so the rest of the program is walked once and not once for each number of extensions.
-const TRANSPORT_MASK: u16 = 0x3fff;
-
-impl<A> Ip<A> {
-    /// Where the transport header starts.
-    #[inline(always)]
-    #[must_use]
-    pub fn transport(&self) -> usize {
-        usize::from(self.transport & TRANSPORT_MASK)
-    }
-}
 
 /// A family: how its header is read and rewritten.
 pub trait Network: Address {
@@ -66,23 +22,28 @@ pub trait Network: Address {
     /// What port unreachable looks like.
     type Unreachable: Pod;
 
-    /// Reads the header at `at`; `None` when it is cut short or contradicts itself.
-    fn parse<P: Packet>(packet: &P, at: usize) -> Option<Ip<Self>>;
+    /// Reads the header at `at` and its options or extensions into `headers`; `None` when it is cut
+    /// short or contradicts itself.
+    fn parse<P: Packet>(packet: &P, at: usize, headers: &mut Headers<Self>) -> Option<()>;
 
-    /// Writes another source address and repairs the header's own checksum.
-    fn write_source<P: Packet>(packet: &mut P, ip: &Ip<Self>, source: Self) -> Option<()>;
+    /// Writes another source address into the header at `at` and repairs the header's own checksum.
+    fn write_source<P: Packet>(packet: &mut P, at: usize, old: Self, new: Self) -> Option<()>;
 
-    /// Writes another destination address and repairs the header's own checksum.
-    fn write_destination<P: Packet>(packet: &mut P, ip: &Ip<Self>, destination: Self)
-    -> Option<()>;
+    /// Writes another destination address into the header at `at`, likewise.
+    fn write_destination<P: Packet>(packet: &mut P, at: usize, old: Self, new: Self) -> Option<()>;
 
-    /// Turns the header around for an answer of `length` bytes behind the header and its options
+    /// Turns the header at `at` around for an answer of `length` bytes behind the header and its options
     /// or extensions: source and destination change places, hop limit and length are fresh.
-    fn turn_around<P: Packet>(packet: &mut P, ip: &Ip<Self>, length: u16) -> Option<()>;
+    fn turn_around<P: Packet>(
+        packet: &mut P,
+        at: usize,
+        headers: &Headers<Self>,
+        length: u16,
+    ) -> Option<()>;
 
-    /// The header and ICMP header of "port unreachable" about the packet `ip`, whose first `quoted`
+    /// The header and ICMP header of "port unreachable" about the packet with `headers`, whose first `quoted`
     /// bytes (sum `quote`) follow. Padded to [`Self::Unreachable`].
-    fn unreachable(ip: &Ip<Self>, quoted: u16, quote: Sum) -> Self::Unreachable;
+    fn unreachable(headers: &Headers<Self>, quoted: u16, quote: Sum) -> Self::Unreachable;
 
     /// The cluster's ServiceCIDRs of this family.
     fn service_cidrs(config: &Config) -> (&[Prefix<Self>; SERVICE_CIDRS_MAX], u8);
@@ -91,7 +52,7 @@ pub trait Network: Address {
     fn is_inside(self, prefix: &Prefix<Self>) -> bool;
 
     /// How many bytes of transport the packet has, by its own header.
-    fn transport_length<P: Packet>(packet: &P, ip: &Ip<Self>) -> Option<u32>;
+    fn transport_length<P: Packet>(packet: &P, at: usize, headers: &Headers<Self>) -> Option<u32>;
 }
 
 /// The pseudo-header that a transport checksum covers (RFC 9293 §3.1, RFC 8200 §8.1).

@@ -3,8 +3,12 @@
 use bytemuck::{Pod, Zeroable};
 use proxy_common::{Be16, Config, Prefix, Protocol, SERVICE_CIDRS_MAX, V4};
 
-use super::{IcmpHeader, Ip, Network, Part};
-use crate::{checksum::Sum, packet::Packet};
+use super::{IcmpHeader, Network};
+use crate::{
+    checksum::Sum,
+    headers::{Headers, Part, offset},
+    packet::Packet,
+};
 
 const MORE_FRAGMENTS: u16 = 0x2000;
 const DONT_FRAGMENT: u16 = 0x4000;
@@ -65,50 +69,47 @@ impl Network for V4 {
     type Unreachable = Unreachable;
 
     #[inline(always)]
-    fn parse<P: Packet>(packet: &P, at: usize) -> Option<Ip<Self>> {
+    fn parse<P: Packet>(packet: &P, at: usize, headers: &mut Headers<Self>) -> Option<()> {
         let header: Ipv4Header = packet.read(at)?;
         let words = header.version_length & 0x0f;
         if header.version_length >> 4 != 4 || words < 5 {
             return None;
         }
         let flags_offset = header.flags_offset.get();
-        let part = if flags_offset & OFFSET_MASK != 0 {
+        headers.tuple.source = header.source;
+        headers.tuple.destination = header.destination;
+        headers.tuple.protocol = header.protocol;
+        headers.transport = offset(at) + u16::from(words) * 4;
+        headers.identification = u32::from(header.identification.wire());
+        headers.part = if flags_offset & OFFSET_MASK != 0 {
             Part::Later
         } else if flags_offset & MORE_FRAGMENTS != 0 {
             Part::First
         } else {
             Part::Whole
         };
-        Some(Ip {
-            source: header.source,
-            destination: header.destination,
-            protocol: header.protocol,
-            at,
-            #[expect(clippy::cast_possible_truncation, reason = "at most a link-layer header")]
-            transport: at as u16 + u16::from(words) * 4,
-            part,
-            identification: u32::from(header.identification.wire()),
-        })
+        Some(())
     }
 
     #[inline(always)]
-    fn write_source<P: Packet>(packet: &mut P, ip: &Ip<Self>, source: Self) -> Option<()> {
-        repair(packet, ip.at, Sum::ZERO.without_address(ip.source).address(source))?;
-        packet.write(ip.at + SOURCE, source)
+    fn write_source<P: Packet>(packet: &mut P, at: usize, old: Self, new: Self) -> Option<()> {
+        repair(packet, at, Sum::ZERO.without_address(old).address(new))?;
+        packet.write(at + SOURCE, new)
     }
 
     #[inline(always)]
-    fn write_destination<P: Packet>(
+    fn write_destination<P: Packet>(packet: &mut P, at: usize, old: Self, new: Self) -> Option<()> {
+        repair(packet, at, Sum::ZERO.without_address(old).address(new))?;
+        packet.write(at + DESTINATION, new)
+    }
+
+    fn turn_around<P: Packet>(
         packet: &mut P,
-        ip: &Ip<Self>,
-        destination: Self,
+        at: usize,
+        _: &Headers<Self>,
+        length: u16,
     ) -> Option<()> {
-        repair(packet, ip.at, Sum::ZERO.without_address(ip.destination).address(destination))?;
-        packet.write(ip.at + DESTINATION, destination)
-    }
-
-    fn turn_around<P: Packet>(packet: &mut P, ip: &Ip<Self>, length: u16) -> Option<()> {
-        let old: Ipv4Header = packet.read(ip.at)?;
+        let old: Ipv4Header = packet.read(at)?;
         let header_length = u16::from(old.version_length & 0x0f) * 4;
         let mut new = Ipv4Header {
             tos: 0,
@@ -125,10 +126,10 @@ impl Network for V4 {
             (bytemuck::must_cast(old), bytemuck::must_cast(new));
         let difference = Sum::ZERO.words(old_words.map(|word| !word)).words(new_words);
         new.checksum = difference.applied_to(old.checksum);
-        packet.write(ip.at, new)
+        packet.write(at, new)
     }
 
-    fn unreachable(ip: &Ip<Self>, quoted: u16, quote: Sum) -> Self::Unreachable {
+    fn unreachable(headers: &Headers<Self>, quoted: u16, quote: Sum) -> Self::Unreachable {
         let mut header = Ipv4Header {
             version_length: 0x45,
             tos: 0,
@@ -138,8 +139,8 @@ impl Network for V4 {
             ttl: HOP_LIMIT,
             protocol: Protocol::ICMP,
             checksum: Be16::ZERO,
-            source: ip.destination,
-            destination: ip.source,
+            source: headers.tuple.destination,
+            destination: headers.tuple.source,
         };
         header.checksum = Sum::ZERO.structure::<_, 5>(header).checksum();
         let mut icmp = IcmpHeader {
@@ -163,8 +164,8 @@ impl Network for V4 {
     }
 
     #[inline(always)]
-    fn transport_length<P: Packet>(packet: &P, ip: &Ip<Self>) -> Option<u32> {
-        let header: Ipv4Header = packet.read(ip.at)?;
+    fn transport_length<P: Packet>(packet: &P, at: usize, _: &Headers<Self>) -> Option<u32> {
+        let header: Ipv4Header = packet.read(at)?;
         let header_length = u32::from(header.version_length & 0x0f) * 4;
         u32::from(header.total_length.get()).checked_sub(header_length)
     }

@@ -3,10 +3,14 @@
 use bytemuck::{Pod, Zeroable};
 use proxy_common::{Address, Be16, Config, Prefix, Protocol, SERVICE_CIDRS_MAX, V6};
 
-use super::{IcmpHeader, Ip, Network, Part, pseudo_header};
-use crate::{checksum::Sum, packet::Packet};
+use super::{IcmpHeader, Network, pseudo_header};
+use crate::{
+    checksum::Sum,
+    headers::{Headers, OFFSET_MASK, Part, offset},
+    packet::Packet,
+};
 
-const HEADER: usize = 40;
+const HEADER: u16 = 40;
 const HOP_LIMIT: u8 = 64;
 const VERSION: [u8; 4] = [0x60, 0, 0, 0];
 
@@ -68,60 +72,49 @@ pub struct Unreachable {
 }
 
 impl Network for V6 {
-    const HEADERS_MAX: usize = HEADER + EXTENSIONS_MAX * 64;
+    const HEADERS_MAX: usize = HEADER as usize + EXTENSIONS_MAX * 64;
     const ICMP: Protocol = Protocol::ICMPV6;
     type Unreachable = Unreachable;
 
     #[inline(always)]
-    fn parse<P: Packet>(packet: &P, at: usize) -> Option<Ip<Self>> {
+    fn parse<P: Packet>(packet: &P, at: usize, headers: &mut Headers<Self>) -> Option<()> {
         let header: Ipv6Header = packet.read(at)?;
         if header.version_class_label[0] >> 4 != 6 {
             return None;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "at most a link-layer header")]
-        let mut walk = Walk {
-            identification: 0,
-            transport: (at + HEADER) as u16,
-            protocol: header.next_header,
-            part: Part::Whole as u8,
-        };
-        if !walk.protocol.has_ports() && !follow_extensions(packet, &mut walk) {
-            return None;
+        headers.tuple.source = header.source;
+        headers.tuple.destination = header.destination;
+        headers.tuple.protocol = header.next_header;
+        headers.transport = offset(at) + HEADER;
+        headers.identification = 0;
+        headers.part = Part::Whole;
+        if header.next_header.has_ports() || follow_extensions(packet, headers) {
+            Some(())
+        } else {
+            None
         }
-        Some(Ip {
-            source: header.source,
-            destination: header.destination,
-            protocol: walk.protocol,
-            at,
-            transport: walk.transport,
-            part: match walk.part {
-                FIRST => Part::First,
-                LATER => Part::Later,
-                _ => Part::Whole,
-            },
-            identification: walk.identification,
-        })
     }
 
     #[inline(always)]
-    fn write_source<P: Packet>(packet: &mut P, ip: &Ip<Self>, source: Self) -> Option<()> {
-        packet.write(ip.at + SOURCE, source)
+    fn write_source<P: Packet>(packet: &mut P, at: usize, _: Self, new: Self) -> Option<()> {
+        packet.write(at + SOURCE, new)
     }
 
     #[inline(always)]
-    fn write_destination<P: Packet>(
+    fn write_destination<P: Packet>(packet: &mut P, at: usize, _: Self, new: Self) -> Option<()> {
+        packet.write(at + DESTINATION, new)
+    }
+
+    fn turn_around<P: Packet>(
         packet: &mut P,
-        ip: &Ip<Self>,
-        destination: Self,
+        at: usize,
+        headers: &Headers<Self>,
+        length: u16,
     ) -> Option<()> {
-        packet.write(ip.at + DESTINATION, destination)
-    }
-
-    fn turn_around<P: Packet>(packet: &mut P, ip: &Ip<Self>, length: u16) -> Option<()> {
-        let old: Ipv6Header = packet.read(ip.at)?;
-        let extensions = u16::try_from(ip.transport() - ip.at - HEADER).ok()?;
+        let old: Ipv6Header = packet.read(at)?;
+        let extensions = extensions_length(at, headers);
         packet.write(
-            ip.at,
+            at,
             Ipv6Header {
                 version_class_label: VERSION,
                 payload_length: Be16::new(extensions + length),
@@ -133,14 +126,14 @@ impl Network for V6 {
         )
     }
 
-    fn unreachable(ip: &Ip<Self>, quoted: u16, quote: Sum) -> Self::Unreachable {
+    fn unreachable(headers: &Headers<Self>, quoted: u16, quote: Sum) -> Self::Unreachable {
         let header = Ipv6Header {
             version_class_label: VERSION,
             payload_length: Be16::new(8 + quoted),
             next_header: Protocol::ICMPV6,
             hop_limit: HOP_LIMIT,
-            source: ip.destination,
-            destination: ip.source,
+            source: headers.tuple.destination,
+            destination: headers.tuple.source,
         };
         let mut icmp = IcmpHeader {
             kind: UNREACHABLE.0,
@@ -148,7 +141,12 @@ impl Network for V6 {
             checksum: Be16::ZERO,
             rest: [0; 4],
         };
-        let pseudo = pseudo_header(ip.destination, ip.source, Protocol::ICMPV6, 8 + quoted);
+        let pseudo = pseudo_header(
+            headers.tuple.destination,
+            headers.tuple.source,
+            Protocol::ICMPV6,
+            8 + quoted,
+        );
         icmp.checksum = quote.plus(pseudo).structure::<_, 2>(icmp).checksum();
         Unreachable { header, icmp }
     }
@@ -169,23 +167,11 @@ impl Network for V6 {
     }
 
     #[inline(always)]
-    fn transport_length<P: Packet>(packet: &P, ip: &Ip<Self>) -> Option<u32> {
-        let header: Ipv6Header = packet.read(ip.at)?;
-        let extensions = u32::try_from(ip.transport() - ip.at - HEADER).ok()?;
+    fn transport_length<P: Packet>(packet: &P, at: usize, headers: &Headers<Self>) -> Option<u32> {
+        let header: Ipv6Header = packet.read(at)?;
+        let extensions = u32::from(extensions_length(at, headers));
         u32::from(header.payload_length.get()).checked_sub(extensions)
     }
-}
-
-const FIRST: u8 = Part::First as u8;
-const LATER: u8 = Part::Later as u8;
-
-/// How far the walk over the extension headers has come.
-struct Walk {
-    identification: u32,
-    transport: u16,
-    protocol: Protocol,
-    /// A [`Part`] as its number.
-    part: u8,
 }
 
 /// Walks over the extension headers to the transport header; `false` when the packet ends before or
@@ -194,29 +180,35 @@ struct Walk {
 /// An authentication or encapsulating header ends the walk: what follows can't be read or must not
 /// be changed.
 #[inline(never)]
-fn follow_extensions<P: Packet>(packet: &P, walk: &mut Walk) -> bool {
+fn follow_extensions<P: Packet>(packet: &P, headers: &mut Headers<V6>) -> bool {
     for _ in 0..EXTENSIONS_MAX {
-        if !is_extension(walk.protocol) {
+        if !is_extension(headers.tuple.protocol) {
             return true;
         }
-        let at = usize::from(walk.transport & super::TRANSPORT_MASK);
+        let at = headers.transport_at();
         let Some(extension) = packet.read::<Extension>(at) else { return false };
-        let is_fragment = walk.protocol == FRAGMENT;
-        walk.transport += if is_fragment { 8 } else { (u16::from(extension.length) + 1) * 8 };
-        walk.protocol = extension.next_header;
+        let is_fragment = headers.tuple.protocol == FRAGMENT;
+        headers.transport += if is_fragment { 8 } else { (u16::from(extension.length) + 1) * 8 };
+        headers.tuple.protocol = extension.next_header;
         if is_fragment {
-            walk.identification = u32::from_ne_bytes(extension.identification);
+            headers.identification = u32::from_ne_bytes(extension.identification);
             if extension.offset_more.get() & FRAGMENT_OFFSET != 0 {
                 // What follows is payload, whatever the next header says.
-                walk.part = LATER;
+                headers.part = Part::Later;
                 return true;
             }
             if extension.offset_more.get() & MORE_FRAGMENTS != 0 {
-                walk.part = FIRST;
+                headers.part = Part::First;
             }
         }
     }
-    !is_extension(walk.protocol)
+    !is_extension(headers.tuple.protocol)
+}
+
+/// Bytes of extension headers between the header and the transport header.
+#[inline(always)]
+fn extensions_length(at: usize, headers: &Headers<V6>) -> u16 {
+    (headers.transport & OFFSET_MASK).wrapping_sub(offset(at) + HEADER)
 }
 
 #[inline(always)]
