@@ -11,7 +11,10 @@ pub use addresses::{NodePortAddresses, select_node_addresses};
 pub use frontend::FrontendKey;
 pub use kinds::FrontendKinds;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use proxy_common::{FrontendKind, Seconds, ServiceFlags};
 
@@ -98,13 +101,16 @@ pub fn desired<'a>(
     if service.unserved.is_some() {
         return DesiredService::default();
     }
+    // Kubernetes allows no two ports of one number; should it happen, the first one counts.
+    let mut taken = BTreeSet::new();
     let ports = service
         .ports
         .iter()
         .flat_map(|port| Family::ALL.map(|family| (port, family)))
         .filter(|(_, family)| service.families.contains(family))
         .filter_map(|(port, family)| {
-            let frontends = frontends(service, port, family, vantage);
+            let mut frontends = frontends(service, port, family, vantage);
+            frontends.retain(|frontend| taken.insert(frontend.key));
             if frontends.is_empty() {
                 return None;
             }
@@ -128,11 +134,10 @@ pub fn desired<'a>(
             })
         })
         .collect();
-    let cluster_ips = if vantage.kinds.contains(FrontendKind::ClusterIp) {
-        service.cluster_ips.clone()
-    } else {
-        Vec::new()
-    };
+    let mut cluster_ips = service.cluster_ips.clone();
+    cluster_ips.sort_unstable();
+    cluster_ips.dedup();
+    cluster_ips.retain(|_| vantage.kinds.contains(FrontendKind::ClusterIp));
     DesiredService { ports, cluster_ips }
 }
 

@@ -136,12 +136,12 @@ pub enum Trouble {
     #[error("not TCP, UDP or SCTP; the port is skipped")]
     Protocol,
     /// A value that isn't among those Kubernetes knows.
-    #[error("not one of {allowed}; {assumed} is assumed")]
+    #[error("not one of {allowed}; {done}")]
     UnknownValue {
         /// What is allowed.
         allowed: &'static str,
-        /// What is done.
-        assumed: &'static str,
+        /// What was done.
+        done: &'static str,
     },
     /// No address prefix.
     #[error("not an address prefix such as 10.0.0.0/8: {0}; it is skipped")]
@@ -153,7 +153,7 @@ pub enum Trouble {
         assumed: u32,
     },
     /// A name that is missing or longer than Kubernetes allows.
-    #[error("a name has to have 1 to {max} characters; the object is ignored")]
+    #[error("a name has 1 to {max} characters; the object is ignored")]
     Name {
         /// The limit.
         max: usize,
@@ -161,8 +161,11 @@ pub enum Trouble {
     /// A port name longer than Kubernetes allows.
     #[error("a port name has at most 15 characters; the port is skipped")]
     PortName,
-    /// Two ports of a Service can't be told apart.
+    /// Two ports of a Service have one name.
     #[error("another port of this Service has the same name and protocol; this one is skipped")]
+    DuplicatePortName,
+    /// Two ports of a Service have one number.
+    #[error("another port of this Service has the same number and protocol; this one is skipped")]
     DuplicatePort,
     /// A Service of a manifest directory has no ClusterIP.
     #[error(

@@ -4,6 +4,7 @@
 //! keeps nothing that the control plane could need and decides nothing about traffic.
 //! The agent's main loop receives the events and hands them to [`crate::reconcile::Reconciler`].
 
+mod convert;
 pub mod kubernetes;
 pub mod manifests;
 
