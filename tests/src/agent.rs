@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     path::PathBuf,
     process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -71,7 +72,9 @@ impl Agent {
 
     /// Starts the agent of a given binary, and doesn't wait.
     pub fn launch(sluice: &Sluice, node: &Node, flags: &AgentFlags) -> Result<Self> {
-        let log = node.file("-agent.log");
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let log = node.file(&format!("-agent-{number}.log"));
         let output = File::create(&log)?;
         let mut command = node.command(sluice.program())?;
         command

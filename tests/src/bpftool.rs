@@ -33,17 +33,6 @@ impl Bpftool {
         serde_json::from_str(&printed).with_context(|| format!("bpftool -j {shown}: {printed}"))
     }
 
-    /// The text that `bpftool <arguments>` prints for people.
-    pub fn text(arguments: &[&str]) -> Result<String> {
-        let mut command = Command::new("bpftool");
-        command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH")?));
-        let output = command.args(arguments).output().context("cannot run bpftool")?;
-        if !output.status.success() {
-            bail!("bpftool {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
     /// The elements of a pinned map.
     pub fn dump(pin: &Path) -> Result<Vec<Value>> {
         let dumped = Self::json(&["map", "dump", "pinned", text(pin)?])?;

@@ -19,6 +19,9 @@ use crate::{
 /// Host-local IPAM of the plugins starts here too: the gateway has number 1.
 const FIRST_POD: u8 = 2;
 
+/// The directory of the layout version that the lab knows, below the pin path.
+const LAYOUT: &str = "v1";
+
 /// A node. Its own processes (what runs in its namespace, in the cgroup `host`) are reached through
 /// the [`Host`] it dereferences to.
 pub struct Node {
@@ -94,6 +97,12 @@ impl Node {
     #[must_use]
     pub fn pin_path(&self) -> PathBuf {
         self.shared.pin_path(self.name())
+    }
+
+    /// Where its agent pins the map `name`.
+    #[must_use]
+    pub fn map_pin(&self, name: &str) -> PathBuf {
+        self.pin_path().join(LAYOUT).join(name)
     }
 
     /// The directory of the manifests that its agent reads.

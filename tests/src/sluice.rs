@@ -81,7 +81,7 @@ fn build() -> Result<PathBuf> {
         .args(["build", "--package", "proxy-agent", "--bin", "sluice", "--message-format=json"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
-        .context("cannot run cargo; name a built binary in SLUICE_BIN instead")?;
+        .context("cannot run cargo to build sluice; name a built one in SLUICE_BIN instead")?;
     if !output.status.success() {
         bail!("cargo build of sluice: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -112,6 +112,9 @@ pub(super) fn serve(name: &str, stream: TcpStream) -> io::Result<()> {
     let endpoint = canonical(stream.local_addr()?);
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
+    if reader.fill_buf()?.starts_with(b"GET ") {
+        return answer_http(name, client_seen, &mut reader);
+    }
     loop {
         match hear(&mut reader)? {
             Question::Who => {
@@ -129,6 +132,21 @@ pub(super) fn serve(name: &str, stream: TcpStream) -> io::Result<()> {
             }
         }
     }
+}
+
+/// One HTTP answer, for people who try `curl`.
+fn answer_http(
+    name: &str,
+    client_seen: SocketAddr,
+    reader: &mut BufReader<TcpStream>,
+) -> io::Result<()> {
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
+    }
+    let body = format!("{name} answers {client_seen}\n");
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n";
+    write!(reader.get_mut(), "{head}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
 /// The address of a listener as it was asked for, or why it can't listen.

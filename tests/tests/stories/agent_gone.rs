@@ -71,7 +71,7 @@ fn a_service_that_went_while_no_agent_ran_is_removed(shape: Shape) -> Result<()>
 fn map_ids(node: &Node) -> Result<BTreeSet<(PathBuf, u64)>> {
     let mut ids = BTreeSet::new();
     for map in proxy_common::layout::MAPS {
-        let pin = node.pin_path().join("v1").join(map.name);
+        let pin = node.map_pin(map.name);
         if let Some(id) = Bpftool::map(&pin)?["id"].as_u64() {
             ids.insert((pin, id));
         }

@@ -15,10 +15,8 @@ fn two_services_on_one_endpoint_and_one_client_port() -> Result<()> {
     let second = cluster.service("second", 12, &[&cluster.near])?;
     let _agent = cluster.a.start_agent(&SHAPE.flags())?;
     for family in Family::BOTH {
-        let (mut to_first, _) =
-            cluster.client.tcp(first.http(family)).from_port(PORT).open()?;
-        let (mut to_second, _) =
-            cluster.client.tcp(second.http(family)).from_port(PORT).open()?;
+        let (mut to_first, _) = cluster.client.tcp(first.http(family)).from_port(PORT).open()?;
+        let (mut to_second, _) = cluster.client.tcp(second.http(family)).from_port(PORT).open()?;
         for _ in 0..10 {
             assert_eq!(to_first.ask()?.peer, Some(first.http(family)));
             assert_eq!(to_second.ask()?.peer, Some(second.http(family)));

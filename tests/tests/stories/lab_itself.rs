@@ -2,14 +2,19 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
+    io::{BufRead as _, BufReader},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use lab::{Cgroup, Family, Lab, Wiring, packet, probe::Trouble};
+
+use crate::cluster::eventually;
 
 #[test]
 fn pods_talk_to_each_other_whatever_their_wiring() -> Result<()> {
@@ -171,6 +176,41 @@ fn a_lab_whose_test_panicked_has_left_nothing() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_lab_whose_process_was_killed_has_left_nothing() -> Result<()> {
+    const TOLD_TO_HANG: &str = "LAB_TOLD_TO_HANG";
+    if env::var_os(TOLD_TO_HANG).is_some() {
+        let lab = Lab::new()?;
+        let server = lab.node("a", Wiring::Ptp)?.serve(8080, 5353)?;
+        println!("\n{}", lab.directory().display());
+        thread::sleep(Duration::from_secs(60));
+        drop(server);
+        return Ok(());
+    }
+    let mut killed = Command::new(env::current_exe()?)
+        .args(["--exact", "lab_itself::a_lab_whose_process_was_killed_has_left_nothing"])
+        .arg("--nocapture")
+        .env(TOLD_TO_HANG, "1")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = BufReader::new(killed.stdout.take().context("stdout is a pipe")?);
+    let directory = output
+        .lines()
+        .map_while(Result::ok)
+        .map(PathBuf::from)
+        .find(|line| line.is_absolute())
+        .context("the process ended before its lab stood")?;
+    let name = directory.file_name().and_then(|name| name.to_str()).context("a lab has a name")?;
+    let cgroup = Cgroup::root()?.below(name);
+    assert_eq!(cgroup.processes()?.len(), 1);
+    killed.kill()?;
+    killed.wait()?;
+    eventually(Duration::from_secs(5), || {
+        Ok((!directory.exists() && !cgroup.path().exists()).then_some(()))
+    })?;
+    Ok(())
+}
+
 /// Where a lab would leave something.
 struct Traces {
     directory: PathBuf,
@@ -199,7 +239,11 @@ impl Traces {
         assert!(!self.cgroup.path().exists());
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(self.directory.to_str().unwrap()));
-        assert_eq!(self.namespaces.intersection(&held_namespaces()).count(), 0);
+        // A process that another test has forked holds copies of descriptors until it executes.
+        eventually(Duration::from_secs(5), || {
+            Ok(self.namespaces.is_disjoint(&held_namespaces()).then_some(()))
+        })
+        .expect("no namespace of the lab is held");
     }
 }
 

@@ -82,7 +82,11 @@ fn a_broken_file_is_reported_and_what_was_good_stays() -> Result<()> {
     let whole = fs::read_to_string(directory.join("web.yaml"))?;
     manifest::write_text(&directory, "broken.yaml", "kind: Service\nmetadata: [what, is, this\n")?;
     agent.wait_for_log(PATIENCE, |line| line.contains("broken.yaml"))?;
-    manifest::write_text(&directory, "web.yaml", &whole.replace("\"port\": 80", "\"port\": \"x\""))?;
+    manifest::write_text(
+        &directory,
+        "web.yaml",
+        &whole.replace("\"port\": 80", "\"port\": \"x\""),
+    )?;
     let line = agent.wait_for_log(PATIENCE, |line| line.contains("web.yaml"))?;
     assert!(line.contains("port"), "the log names the field: {line}");
     for family in Family::BOTH {

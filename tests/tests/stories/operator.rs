@@ -1,10 +1,10 @@
 //! What an operator sees and does: `bpftool`, the tables of `sluice`, and `cleanup`.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result};
 use lab::{AgentFlags, Bpftool, Family, Node, Sluice, Wiring};
-use proxy_common::layout::{LAYOUT_VERSION, MAPS};
+use proxy_common::layout::MAPS;
 
 use crate::cluster::{Cluster, Path, Shape, eventually};
 
@@ -15,7 +15,7 @@ fn bpftool_shows_every_map_with_named_fields() -> Result<()> {
     let (cluster, web, _agent) = Cluster::serving(SHAPE)?;
     use_everything(&cluster, web)?;
     for map in MAPS {
-        let pin = pin_of(&cluster.a, map.name);
+        let pin = cluster.a.map_pin(map.name);
         let shown = Bpftool::map(&pin)?;
         assert!(shown["btf_id"].is_u64(), "{} carries no BTF: {shown}", map.name);
         let dump = Bpftool::json(&["map", "dump", "pinned", pin.to_str().context("UTF-8")?])?;
@@ -42,7 +42,7 @@ fn bpftool_shows_every_map_with_named_fields() -> Result<()> {
 #[test]
 fn bpftool_shows_frontends_as_an_operator_reads_them() -> Result<()> {
     let (cluster, _, _agent) = Cluster::serving(SHAPE)?;
-    let services = Bpftool::dump(&pin_of(&cluster.a, "SERVICES_V4"))?;
+    let services = Bpftool::dump(&cluster.a.map_pin("SERVICES_V4"))?;
     let http = services
         .iter()
         .map(|element| &element["formatted"])
@@ -93,10 +93,8 @@ fn cleanup_removes_every_program_link_map_and_pin() -> Result<()> {
     Sluice::of_workspace()?.text(&cluster.a, &["cleanup"])?;
     assert!(!cluster.a.pin_path().exists() || Bpftool::pins(&cluster.a.pin_path())?.is_empty());
     // The kernel frees what nobody refers to in its own time.
-    eventually(Duration::from_secs(5), || {
-        Ok(ours.still_there()?.is_empty().then_some(()))
-    })
-    .with_context(|| format!("left behind: {:?}", ours.still_there()))?;
+    eventually(Duration::from_secs(5), || Ok(ours.still_there()?.is_empty().then_some(())))
+        .with_context(|| format!("left behind: {:?}", ours.still_there()))?;
     cluster.client.tcp(web.http(Family::V4)).patience_ms(200).refusal()?;
     cluster.client.tcp(cluster.near.tcp(Family::V4)).ask()?;
     Ok(())
@@ -145,10 +143,6 @@ fn use_everything(cluster: &Cluster, web: crate::cluster::Web) -> Result<()> {
     Ok(())
 }
 
-fn pin_of(node: &Node, map: &str) -> PathBuf {
-    node.pin_path().join(format!("v{LAYOUT_VERSION}")).join(map)
-}
-
 /// Ids of what an agent has pinned.
 #[derive(Debug, Default)]
 struct Objects {
@@ -161,7 +155,7 @@ impl Objects {
     fn of(node: &Node) -> Result<Self> {
         let mut objects = Self::default();
         for map in MAPS {
-            let shown = Bpftool::map(&pin_of(node, map.name))?;
+            let shown = Bpftool::map(&node.map_pin(map.name))?;
             objects.maps.extend(shown["id"].as_u64());
         }
         for pin in Bpftool::pins(&node.pin_path())? {

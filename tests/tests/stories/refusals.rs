@@ -135,8 +135,7 @@ fn assert_refused(client: &Host, web: Web, tcp: u16, udp: u16) -> Result<()> {
             ("connected UDP", client.udp(udp).connected().refusal()?),
         ];
         for (kind, failure) in attempts {
-            let refused_in_time =
-                failure.trouble == Trouble::Refused && failure.after() < A_SECOND;
+            let refused_in_time = failure.trouble == Trouble::Refused && failure.after() < A_SECOND;
             ensure!(refused_in_time, "{kind} to {tcp} or {udp}: {failure}");
         }
     }

@@ -1,0 +1,48 @@
+//! What to try while the example stays: command lines to copy.
+
+use std::path::Path;
+
+use lab::Sluice;
+
+use crate::stage::Stage;
+
+/// Prints them.
+pub(crate) fn print(stage: &Stage, sluice: &Sluice) {
+    let sluice = sluice.program().display();
+    let pins = stage.node.pin_path();
+    let pins = pins.display();
+    let manifests = stage.lab.manifests();
+    let manifests = manifests.display();
+    let bpf = stage.node.map_pin("DST_FLOWS_V4");
+    let bpf = bpf.display();
+    let client = enter(stage.client.namespace().path(), stage.client.processes().path());
+    let node = enter(stage.node.namespace().path(), stage.node.processes().path());
+    println!(
+        "
+It stays until Ctrl-C. In another terminal, as root:
+
+  # be a process of the pod `client`, and of the node
+  client() {{ {client}; }}
+  node() {{ {node}; }}
+  client curl http://10.96.0.10/
+  client curl 'http://[fd00:10:96::10]/'
+  node curl http://10.96.0.20/
+
+  # what the datapath holds
+  {sluice} services --pin-path {pins}
+  {sluice} flows --pin-path {pins}
+  bpftool map dump pinned {bpf}
+
+  # change something; it is served within 100 ms
+  $EDITOR {manifests}/greeter.yaml"
+    );
+}
+
+/// A shell function's body that runs its arguments in a namespace and a cgroup.
+fn enter(namespace: &Path, cgroup: &Path) -> String {
+    format!(
+        "sh -c 'echo $$ > {}/cgroup.procs && exec nsenter --net={} \"$@\"' - \"$@\"",
+        cgroup.display(),
+        namespace.display()
+    )
+}
