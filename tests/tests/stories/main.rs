@@ -14,6 +14,7 @@ mod collisions;
 mod defaults;
 mod lab_itself;
 mod manifests;
+mod netfilter;
 mod operator;
 mod refusals;
 mod several_nodes;
