@@ -38,9 +38,9 @@ fn run() -> Result<(), Error> {
 
     let out = from_cargo("OUT_DIR")?;
     let arch = from_cargo("CARGO_CFG_TARGET_ARCH")?;
+    let target = target(&out).join("bpf");
     let toolchain = Toolchain::find(&from_cargo("CARGO")?, &from_cargo("RUSTC")?)?;
-    let built =
-        toolchain.build(workspace, &target(&out).join("bpf"), &arch.to_string_lossy(), &OBJECTS)?;
+    let built = toolchain.build(workspace, &target, &arch.to_string_lossy(), &OBJECTS)?;
     for (object, name) in built.iter().zip(OBJECTS) {
         fs::copy(object, out.join(name))
             .map_err(|source| Error::Io { what: object.clone(), source })?;
@@ -55,8 +55,8 @@ fn from_cargo(name: &str) -> Result<PathBuf, Error> {
         .ok_or_else(|| Error::Io { what: name.into(), source: io::ErrorKind::NotFound.into() })
 }
 
-/// The target directory that `out` lies in: cargo marks it. Debug, release, clippy and test share
-/// the objects that way.
+/// The target directory that `out` lies in, as `<target>/<profile>/build/<package>/out`. Debug,
+/// release, clippy and test share the objects that way.
 fn target(out: &Path) -> &Path {
-    out.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file()).unwrap_or(out)
+    out.ancestors().nth(4).unwrap_or(out)
 }

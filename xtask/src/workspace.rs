@@ -12,17 +12,15 @@ pub(crate) fn root() -> PathBuf {
     xtask.parent().map_or_else(|| xtask.clone(), Path::to_path_buf)
 }
 
-/// The target directory that the binaries of a build end up in: cargo marks it, and we run from
-/// it.
+/// The target directory that the binaries of a build end up in: we run from `<it>/debug/xtask`, as a
+/// test from `<it>/debug/deps/xtask-…`.
 pub(crate) fn target() -> PathBuf {
-    env::current_exe()
-        .ok()
-        .and_then(|exe| {
-            exe.ancestors()
-                .find(|directory| directory.join("CACHEDIR.TAG").is_file())
-                .map(Path::to_path_buf)
-        })
-        .unwrap_or_else(|| root().join("target"))
+    let exe = env::current_exe().unwrap_or_default();
+    let mut directory = exe.parent().unwrap_or(&exe);
+    if directory.ends_with("deps") {
+        directory = directory.parent().unwrap_or(directory);
+    }
+    directory.parent().map_or_else(|| root().join("target"), Path::to_path_buf)
 }
 
 /// The cargo that runs us.
