@@ -3,8 +3,8 @@
 //! Made of an `AF_PACKET` socket that belongs to the namespace it was opened in. Called by stories.
 
 use std::{
-    io,
-    mem::{MaybeUninit, size_of},
+    io::{self, Read as _},
+    mem::size_of,
     os::fd::AsFd as _,
     time::{Duration, Instant},
 };
@@ -81,21 +81,19 @@ impl Wire {
     /// The next IP packet, or `None` when `patience` has passed.
     fn next(&self, patience: Duration) -> Result<Option<Seen>> {
         let start = Instant::now();
-        let mut buffer = vec![MaybeUninit::uninit(); FRAME_MAX];
+        let mut buffer = vec![0; FRAME_MAX];
         loop {
             let left = patience.saturating_sub(start.elapsed());
             // A time-out of zero would mean to wait for ever.
             self.socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-            let length = match self.socket.recv(&mut buffer) {
+            let length = match (&self.socket).read(&mut buffer) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 // The device went down; what was received stays.
                 Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => continue,
                 Err(error) => return Err(error.into()),
             };
-            // SAFETY: the kernel has initialised the first `length` bytes.
-            let frame = unsafe { buffer[..length].assume_init_ref() };
-            if let Some(seen) = frame.get(ETHERNET_HEADER..).and_then(Seen::parse) {
+            if let Some(seen) = buffer[..length].get(ETHERNET_HEADER..).and_then(Seen::parse) {
                 return Ok(Some(seen));
             }
             if left.is_zero() {

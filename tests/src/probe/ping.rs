@@ -2,14 +2,16 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Failure, Phase, PingRequest, Report, socket::Stopwatch};
+use super::{
+    Failure, Phase, PingRequest, Report,
+    socket::{self, Stopwatch},
+};
 use crate::packet;
 
 /// Does `request`.
@@ -38,18 +40,16 @@ fn ping(request: &PingRequest) -> io::Result<Option<IpAddr>> {
     let start = Instant::now();
     while let Some(left) = patience.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
         socket.set_read_timeout(Some(left))?;
-        let mut buffer = [MaybeUninit::uninit(); 2048];
-        let (length, from) = match socket.recv_from(&mut buffer) {
+        let mut buffer = [0; 2048];
+        let (length, from) = match socket::receive(&socket, &mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             other => other?,
         };
-        // SAFETY: the kernel has initialised the first `length` bytes.
-        let bytes = unsafe { buffer[..length].assume_init_ref() };
-        let is_reply = bytes.get(header..).is_some_and(|icmp| {
+        let is_reply = buffer[..length].get(header..).is_some_and(|icmp| {
             icmp.first() == Some(&reply_type) && icmp.get(4..6) == Some(&identifier.to_be_bytes())
         });
         if is_reply {
-            return Ok(from.as_socket().map(|address| address.ip()));
+            return Ok(Some(from.ip()));
         }
     }
     Ok(None)

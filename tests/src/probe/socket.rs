@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd},
 };
 
+use rustix::net::{RecvFlags, recvfrom};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Failure, Phase, Trouble};
@@ -53,6 +54,13 @@ pub(super) fn open(
         socket.bind(&SocketAddr::new(any, port).into())?;
     }
     Ok((socket, to.into()))
+}
+
+/// Receives a datagram, and says where it came from.
+pub(super) fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    let (length, _, from) = recvfrom(socket, buffer, RecvFlags::empty())?;
+    let from = from.ok_or(io::ErrorKind::InvalidData)?;
+    Ok((length, SocketAddr::try_from(from)?))
 }
 
 /// `setsockopt(IPPROTO_IP, IP_OPTIONS)`: options for every packet of the socket.

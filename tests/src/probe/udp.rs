@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    mem::MaybeUninit,
     net::{SocketAddr, UdpSocket},
     time::Duration,
 };
@@ -99,13 +98,11 @@ impl Datagrams {
     /// The answer to the last datagram; answers to earlier ones, which came too late, are left out.
     fn receive(&self) -> io::Result<(DatagramRead, SocketAddr)> {
         loop {
-            let mut buffer = [MaybeUninit::uninit(); LARGEST_DATAGRAM];
-            let (length, from) = self.socket.recv_from(&mut buffer)?;
-            // SAFETY: the kernel has initialised the first `length` bytes.
-            let bytes = unsafe { buffer[..length].assume_init_ref() };
-            let read: DatagramRead = serde_json::from_slice(bytes)?;
+            let mut buffer = [0; LARGEST_DATAGRAM];
+            let (length, from) = socket::receive(&self.socket, &mut buffer)?;
+            let read: DatagramRead = serde_json::from_slice(&buffer[..length])?;
             if read.nonce == self.nonce {
-                return Ok((read, from.as_socket().ok_or(io::ErrorKind::Other)?));
+                return Ok((read, from));
             }
         }
     }

@@ -16,9 +16,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("tests/src/namespace.rs", "setns(2) and unshare(2) of threads"),
     ("tests/src/process.rs", "what happens between fork(2) and exec(2)"),
     ("tests/src/wire.rs", "raw sockets"),
-    ("tests/src/probe/ping.rs", "raw sockets"),
     ("tests/src/probe/socket.rs", "socket options that libraries don't know"),
-    ("tests/src/probe/udp.rs", "control messages of recvmsg(2)"),
 ];
 
 pub(super) fn check(source: &Source, violations: &mut Vec<Violation>) {

@@ -12,10 +12,7 @@ use lab::{
     probe::{Answer, Failure, Trouble},
 };
 
-use crate::{
-    signals,
-    stage::{Service, Stage},
-};
+use crate::stage::{Service, Stage};
 
 /// Requests of each check; that one of two endpoints gets none of them happens once in 8 million.
 const REQUESTS: usize = 24;
@@ -67,12 +64,12 @@ pub(crate) fn on_the_packet_path(stage: &Stage) -> Result<Vec<Check>> {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let to = Service::Greeter.of(protocol, family);
             let expected = Expected::Answers(&greeters);
-            checks.push(run(&stage.client, "packet path", protocol, to, &expected)?);
+            checks.push(run(stage, &stage.client, "packet path", protocol, to, &expected)?);
         }
     }
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         let to = Service::Nobody.of(protocol, Family::V4);
-        checks.push(run(&stage.client, "packet path", protocol, to, &Expected::Refusal)?);
+        checks.push(run(stage, &stage.client, "packet path", protocol, to, &Expected::Refusal)?);
     }
     Ok(checks)
 }
@@ -82,8 +79,8 @@ pub(crate) fn without_an_agent(stage: &Stage) -> Result<Vec<Check>> {
     let expected = Expected::Answers(&[&stage.blue, &stage.green]);
     let (tcp, udp) = (Service::Greeter.http(Family::V4), Service::Greeter.dns(Family::V6));
     Ok(vec![
-        run(&stage.client, "agent killed", Protocol::Tcp, tcp, &expected)?,
-        run(&stage.client, "agent killed", Protocol::Udp, udp, &expected)?,
+        run(stage, &stage.client, "agent killed", Protocol::Tcp, tcp, &expected)?,
+        run(stage, &stage.client, "agent killed", Protocol::Udp, udp, &expected)?,
     ])
 }
 
@@ -99,17 +96,17 @@ pub(crate) fn on_the_socket_path(stage: &Stage) -> Result<Vec<Check>> {
             (&*stage.node, Protocol::Udp, udp),
         ] {
             let expected = Expected::Answers(&greeters);
-            checks.push(run(host, "socket path", protocol, to, &expected)?);
+            checks.push(run(stage, host, "socket path", protocol, to, &expected)?);
         }
     }
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         let to = Service::Nobody.of(protocol, Family::V6);
-        checks.push(run(&stage.node, "socket path", protocol, to, &Expected::Refusal)?);
+        checks.push(run(stage, &stage.node, "socket path", protocol, to, &Expected::Refusal)?);
     }
     let outside = Expected::Answers(&[&stage.legacy]);
     for (protocol, family) in [(Protocol::Tcp, Family::V4), (Protocol::Udp, Family::V6)] {
         let to = Service::Legacy.of(protocol, family);
-        checks.push(run(&stage.client, "to the outside", protocol, to, &outside)?);
+        checks.push(run(stage, &stage.client, "to the outside", protocol, to, &outside)?);
     }
     Ok(checks)
 }
@@ -118,7 +115,7 @@ pub(crate) fn on_the_socket_path(stage: &Stage) -> Result<Vec<Check>> {
 pub(crate) fn without_a_service(stage: &Stage) -> Result<Vec<Check>> {
     let (outside, to) = (stage.legacy.host(), stage.blue.tcp(Family::V4));
     let expected = Expected::Answers(&[&stage.blue]);
-    Ok(vec![run(outside, "no Service", Protocol::Tcp, to, &expected)?])
+    Ok(vec![run(stage, outside, "no Service", Protocol::Tcp, to, &expected)?])
 }
 
 impl Service {
@@ -131,6 +128,7 @@ impl Service {
 }
 
 fn run(
+    stage: &Stage,
     from: &Host,
     what: &'static str,
     protocol: Protocol,
@@ -151,7 +149,7 @@ fn run(
     };
     let wire = from.wire("eth0").ok();
     for _ in 0..REQUESTS {
-        if signals::was_told_to_end() {
+        if stage.end.is_wanted() {
             bail!("told to end");
         }
         let outcome = match protocol {

@@ -16,7 +16,7 @@ use anyhow::Result;
 use clap::Parser;
 use lab::{AgentFlags, Sluice, probe};
 
-use crate::{checks::Check, stage::Stage};
+use crate::{checks::Check, signals::End, stage::Stage};
 
 /// What a shell reports of a command that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -58,19 +58,19 @@ fn main() -> ExitCode {
 }
 
 fn play(sluice: &Sluice, once: bool) -> Result<ExitCode> {
-    signals::watch()?;
-    match show(sluice, once) {
+    let end = End::watch()?;
+    match show(sluice, once, &end) {
         // A step that a signal interrupted fails; that is no failure of the example.
-        _ if once && signals::was_told_to_end() => Ok(ExitCode::from(INTERRUPTED)),
-        Err(_) if signals::was_told_to_end() => Ok(ExitCode::SUCCESS),
+        _ if once && end.is_wanted() => Ok(ExitCode::from(INTERRUPTED)),
+        Err(_) if end.is_wanted() => Ok(ExitCode::SUCCESS),
         other => other,
     }
 }
 
 /// The whole show. The stage is taken down when this returns, however it does.
-fn show(sluice: &Sluice, once: bool) -> Result<ExitCode> {
+fn show(sluice: &Sluice, once: bool, end: &End) -> Result<ExitCode> {
     println!("Setting the stage: a node, three pods and an outside host, in namespaces.");
-    let stage = Stage::set()?;
+    let stage = Stage::set(end.clone())?;
     println!("{}", table::of_hosts(&stage));
     let mut checks: Vec<Check> = Vec::new();
 
@@ -99,7 +99,7 @@ fn show(sluice: &Sluice, once: bool) -> Result<ExitCode> {
     }
     if !once {
         try_it::print(&stage, sluice);
-        signals::wait();
+        end.wait();
         println!("\nTaking everything down.");
     }
     drop(agent);

@@ -4,41 +4,45 @@
 //! that is started here.
 
 use std::{
-    io, ptr,
-    sync::atomic::{AtomicBool, Ordering},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
-static TOLD_TO_END: AtomicBool = AtomicBool::new(false);
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
 
-extern "C" fn note(_signal: libc::c_int) {
-    TOLD_TO_END.store(true, Ordering::Relaxed);
+/// Whether the program was told to end.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    told: Arc<AtomicBool>,
 }
 
-/// Has the signals noted that ask a program to end.
-pub(crate) fn watch() -> io::Result<()> {
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: the all-zero `sigaction` is a valid one: no flags, an empty mask.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = note as *const () as libc::sighandler_t;
-        action.sa_flags = libc::SA_RESTART;
-        // SAFETY: `action` is initialised, and the handler only stores to an atomic.
-        if unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
-            return Err(io::Error::last_os_error());
+impl End {
+    /// Has the signals noted that ask a program to end.
+    pub(crate) fn watch() -> io::Result<Self> {
+        let told = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            flag::register(signal, Arc::clone(&told))?;
         }
+        Ok(Self { told })
     }
-    Ok(())
-}
 
-/// Whether one has come.
-pub(crate) fn was_told_to_end() -> bool {
-    TOLD_TO_END.load(Ordering::Relaxed)
-}
+    /// Whether one has come.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
 
-/// Waits for one.
-pub(crate) fn wait() {
-    while !was_told_to_end() {
-        thread::sleep(Duration::from_millis(50));
+    /// Waits for one.
+    pub(crate) fn wait(&self) {
+        while !self.is_wanted() {
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 }

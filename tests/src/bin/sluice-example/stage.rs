@@ -11,6 +11,8 @@ use lab::{
     manifest, probe::ProbeProgram,
 };
 
+use crate::signals::End;
+
 /// Ports of the servers, as the manifests have them.
 const TCP: u16 = 8080;
 const UDP: u16 = 5353;
@@ -60,11 +62,12 @@ pub(crate) struct Stage {
     pub(crate) client: Host,
     pub(crate) node: Node,
     pub(crate) lab: Lab,
+    pub(crate) end: End,
 }
 
 impl Stage {
     /// Makes the hosts, starts the servers, writes the manifests.
-    pub(crate) fn set() -> Result<Self> {
+    pub(crate) fn set(end: End) -> Result<Self> {
         let lab = Lab::with_probe(ProbeProgram::in_this_program("probe")?)?;
         let node = lab.node("example", Wiring::Ptp)?;
         let client = node.pod("client")?;
@@ -83,7 +86,7 @@ impl Stage {
                 );
             }
         }
-        Ok(Self { blue, green, legacy, client, node, lab })
+        Ok(Self { blue, green, legacy, client, node, lab, end })
     }
 
     pub(crate) fn start_agent(&self, sluice: &Sluice, flags: &AgentFlags) -> Result<Agent> {
