@@ -94,7 +94,9 @@ impl Agent {
 
     /// Waits until the maps are in step with the manifests and programs are attached.
     fn wait_until_ready(&mut self) -> Result<()> {
-        self.wait_for_log(START_PATIENCE, |line| line.contains("ready"))?;
+        self.wait_for_log(START_PATIENCE, |line| {
+            line.split(|character: char| !character.is_alphanumeric()).any(|word| word == "ready")
+        })?;
         Ok(())
     }
 

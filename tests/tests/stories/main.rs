@@ -12,6 +12,7 @@ mod bulk;
 mod cluster_ip;
 mod collisions;
 mod defaults;
+mod devices;
 mod lab_itself;
 mod manifests;
 mod netfilter;
