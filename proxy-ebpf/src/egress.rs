@@ -6,7 +6,7 @@ use crate::{
     env::{Kernel, Maps},
     filter, flow,
     headers::Headers,
-    masquerade,
+    icmp, masquerade,
     network::Network,
     packet::Packet,
     rewrite::{Rewrite, rewrite},
@@ -25,7 +25,14 @@ where
     E: Maps<A> + Kernel,
 {
     let mut headers = Headers::empty();
-    if read(packet, env, at, &mut headers).is_none() {
+    if A::parse(packet, at, &mut headers).is_none() {
+        return Verdict::PASS;
+    }
+    if headers.tuple.protocol == A::ICMP {
+        // Also from senders that are no backend: any router, this node itself.
+        return icmp::translate(packet, env, HOOK, at, &headers);
+    }
+    if !may_belong(env, &headers) || transport::parse(packet, env, HOOK, &mut headers).is_err() {
         return Verdict::PASS;
     }
     let bytes = u64::from(packet.length()).saturating_sub(at as u64);
@@ -52,19 +59,14 @@ where
     }
 }
 
-/// Reads the packet's headers; `None` when it belongs to no flow.
+/// Whether the packet may belong to a flow: an answer comes from a backend, what is masqueraded goes
+/// to one.
 #[inline(always)]
-fn read<A, P, E>(packet: &P, env: &E, at: usize, headers: &mut Headers<A>) -> Option<()>
+fn may_belong<A, E>(env: &E, headers: &Headers<A>) -> bool
 where
     A: Network,
-    P: Packet,
-    E: Maps<A> + Kernel,
+    E: Kernel,
 {
-    A::parse(packet, at, headers)?;
-    // An answer comes from a backend; what is masqueraded goes to one.
     let is_backend = |address| filter::interest(env, address).contains(FilterBits::BACKEND);
-    if !is_backend(headers.tuple.source) && !is_backend(headers.tuple.destination) {
-        return None;
-    }
-    transport::parse(packet, env, HOOK, headers).ok()
+    is_backend(headers.tuple.source) || is_backend(headers.tuple.destination)
 }

@@ -10,6 +10,7 @@ use crate::{
     filter, flow,
     flow::Opening,
     headers::Headers,
+    icmp,
     lookup::{self, Lookup},
     network::Network,
     packet::Packet,
@@ -55,7 +56,7 @@ where
 /// enough.
 #[inline(always)]
 fn read<A, P, E>(
-    packet: &P,
+    packet: &mut P,
     env: &E,
     at: usize,
     headers: &mut Headers<A>,
@@ -71,10 +72,14 @@ where
     if interest.is_empty() {
         return Err(filter::unowned(env, destination));
     }
-    match transport::parse(packet, env, HOOK, headers) {
-        Ok(()) => Ok(interest),
-        Err(reason) => Err(without_transport(env, &headers.tuple.destination, interest, reason)),
+    let Err(reason) = transport::parse(packet, env, HOOK, headers) else { return Ok(interest) };
+    if headers.tuple.protocol == A::ICMP {
+        let verdict = icmp::translate(packet, env, HOOK, at, headers);
+        if verdict != Verdict::PASS {
+            return Err(verdict);
+        }
     }
+    Err(without_transport(env, &headers.tuple.destination, interest, reason))
 }
 
 /// What becomes of a packet that belongs to no answered flow. [`Verdict::TRANSLATED`]: `found` says

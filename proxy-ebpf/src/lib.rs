@@ -15,6 +15,7 @@ pub mod env;
 pub mod filter;
 pub mod flow;
 pub mod headers;
+pub mod icmp;
 pub mod ingress;
 pub mod lookup;
 pub mod masquerade;

@@ -11,6 +11,17 @@ use crate::{checksum::Sum, headers::Headers, packet::Packet};
 pub use v4::Ipv4Header;
 pub use v6::Ipv6Header;
 
+/// What an ICMP message is to the datapath.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcmpKind {
+    /// An error that quotes the packet it is about.
+    Error,
+    /// Another way to a destination.
+    Redirect,
+    /// Echo, neighbour discovery, everything else.
+    Other,
+}
+
 /// A family: how its header is read and rewritten.
 pub trait Network: Address {
     /// The longest that a network header with its extensions may be, in bytes.
@@ -18,6 +29,9 @@ pub trait Network: Address {
 
     /// The protocol number of the family's ICMP.
     const ICMP: Protocol;
+
+    /// Where an ICMP redirect says which destination it is about, from the start of its header.
+    const REDIRECT_DESTINATION: usize;
 
     /// What port unreachable looks like.
     type Unreachable: Pod;
@@ -44,6 +58,9 @@ pub trait Network: Address {
     /// The header and ICMP header of "port unreachable" about the packet with `headers`, whose first `quoted`
     /// bytes (sum `quote`) follow. Padded to [`Self::Unreachable`].
     fn unreachable(headers: &Headers<Self>, quoted: u16, quote: Sum) -> Self::Unreachable;
+
+    /// What an ICMP message of this type is.
+    fn icmp_kind(kind: u8) -> IcmpKind;
 
     /// The cluster's ServiceCIDRs of this family.
     fn service_cidrs(config: &Config) -> (&[Prefix<Self>; SERVICE_CIDRS_MAX], u8);

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use proxy_common::{Be16, Config, Prefix, Protocol, SERVICE_CIDRS_MAX, V4};
 
-use super::{IcmpHeader, Network};
+use super::{IcmpHeader, IcmpKind, Network};
 use crate::{
     checksum::Sum,
     headers::{Headers, Part, offset},
@@ -66,6 +66,8 @@ pub struct Unreachable {
 impl Network for V4 {
     const HEADERS_MAX: usize = 60;
     const ICMP: Protocol = Protocol::ICMP;
+    // The destination of the packet that it quotes.
+    const REDIRECT_DESTINATION: usize = 8 + DESTINATION;
     type Unreachable = Unreachable;
 
     #[inline(always)]
@@ -151,6 +153,16 @@ impl Network for V4 {
         };
         icmp.checksum = quote.structure::<_, 2>(icmp).checksum();
         Unreachable { header, icmp }
+    }
+
+    #[inline(always)]
+    fn icmp_kind(kind: u8) -> IcmpKind {
+        // Unreachable, source quench, time exceeded, parameter problem (RFC 792).
+        match kind {
+            3 | 4 | 11 | 12 => IcmpKind::Error,
+            5 => IcmpKind::Redirect,
+            _ => IcmpKind::Other,
+        }
     }
 
     #[inline(always)]

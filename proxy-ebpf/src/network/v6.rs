@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use proxy_common::{Address, Be16, Config, Prefix, Protocol, SERVICE_CIDRS_MAX, V6};
 
-use super::{IcmpHeader, Network, pseudo_header};
+use super::{IcmpHeader, IcmpKind, Network, pseudo_header};
 use crate::{
     checksum::Sum,
     headers::{Headers, OFFSET_MASK, Part, offset},
@@ -74,6 +74,8 @@ pub struct Unreachable {
 impl Network for V6 {
     const HEADERS_MAX: usize = HEADER as usize + EXTENSIONS_MAX * 64;
     const ICMP: Protocol = Protocol::ICMPV6;
+    // Behind the ICMP header and the target address (RFC 4861 §4.5).
+    const REDIRECT_DESTINATION: usize = 8 + 16;
     type Unreachable = Unreachable;
 
     #[inline(always)]
@@ -149,6 +151,16 @@ impl Network for V6 {
         );
         icmp.checksum = quote.plus(pseudo).structure::<_, 2>(icmp).checksum();
         Unreachable { header, icmp }
+    }
+
+    #[inline(always)]
+    fn icmp_kind(kind: u8) -> IcmpKind {
+        // Unreachable, packet too big, time exceeded, parameter problem (RFC 4443); redirect (RFC 4861).
+        match kind {
+            1..=4 => IcmpKind::Error,
+            137 => IcmpKind::Redirect,
+            _ => IcmpKind::Other,
+        }
     }
 
     #[inline(always)]
