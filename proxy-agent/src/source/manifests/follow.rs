@@ -1,0 +1,222 @@
+//! Keeps the catalogue at what the directory says: when to read which file, and what to make of
+//! files that come, go, or are half written.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    model::{Location, Problem, Trouble},
+    source::Event,
+};
+
+use super::{
+    catalog::{Catalog, Writer},
+    scan::{Fingerprint, Found, Scan, scan},
+    watch::{Happened, Watch},
+};
+
+/// How long to wait for more to happen before looking.
+const QUIET: Duration = Duration::from_millis(5);
+/// How long a file may be open for writing, or away, before its state is taken for what is meant.
+const PATIENCE: Duration = Duration::from_millis(40);
+/// How long a file may be open for writing and unchanged before it is taken for complete.
+const WRITER_FORGOTTEN: Duration = Duration::from_secs(5);
+/// How often to look even if nothing seems to happen.
+pub(super) const POLL: Duration = Duration::from_secs(1);
+
+pub(super) struct Follower {
+    root: PathBuf,
+    catalog: Catalog,
+    watch: Watch,
+    files: BTreeMap<PathBuf, Fingerprint>,
+    /// Files that are open for writing, as far as is known: since when they are, or when they
+    /// changed last.
+    writing: HashMap<PathBuf, Instant>,
+    /// Files to read whatever their fingerprint says.
+    closed: HashSet<PathBuf>,
+    /// Files that were there and aren't.
+    missing: HashMap<PathBuf, Instant>,
+    /// What was told of directories: not told again until it changes.
+    told: BTreeMap<PathBuf, String>,
+    synced: bool,
+}
+
+impl Follower {
+    /// Follows `root`. Nothing is read yet.
+    pub(super) fn new(root: PathBuf) -> (Self, Vec<Event>) {
+        let (watch, error) = Watch::new();
+        let mut follower = Self {
+            root,
+            catalog: Catalog::default(),
+            watch,
+            files: BTreeMap::new(),
+            writing: HashMap::new(),
+            closed: HashSet::new(),
+            missing: HashMap::new(),
+            told: BTreeMap::new(),
+            synced: false,
+        };
+        let events = follower.unwatchable(error).into_iter().collect();
+        (follower, events)
+    }
+
+    /// Waits until it is worth looking.
+    pub(super) fn wait(&mut self) {
+        let now = Instant::now();
+        let waiting = self.writing.values().chain(self.missing.values());
+        let patience = waiting
+            .map(|since| (*since + PATIENCE).saturating_duration_since(now))
+            .filter(|left| !left.is_zero())
+            .min();
+        let most = patience.unwrap_or(POLL).min(POLL);
+        let happened = self.watch.wait(most, QUIET);
+        let now = Instant::now();
+        for happened in happened {
+            match happened {
+                Happened::Writing(path) => _ = self.writing.insert(path, now),
+                Happened::Closed(path) => {
+                    self.writing.remove(&path);
+                    self.closed.insert(path);
+                }
+                Happened::Other => {}
+            }
+        }
+    }
+
+    /// Looks through the directory and tells what changed.
+    pub(super) fn look(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let scan = loop {
+            let scan = match scan(&self.root) {
+                Ok(scan) => scan,
+                Err(error) => {
+                    let root = self.root.clone();
+                    self.watch.forget(&root);
+                    events.extend(self.directory_problem(&root, &error));
+                    return events;
+                }
+            };
+            let (new, error) = self.watch.follow(&scan.directories);
+            events.extend(self.unwatchable(error));
+            // What came into a directory before it was watched is seen by looking again.
+            if !new {
+                break scan;
+            }
+        };
+        for (directory, error) in &scan.unreadable {
+            events.extend(self.directory_problem(directory, error));
+        }
+        let readable = |directory: &PathBuf| {
+            !directory.as_os_str().is_empty()
+                && scan.unreadable.iter().all(|(unreadable, _)| unreadable != directory)
+        };
+        self.told.retain(|directory, _| directory.as_os_str().is_empty() || !readable(directory));
+
+        let now = Instant::now();
+        for (path, found) in &scan.files {
+            self.missing.remove(path);
+            events.extend(self.file(path, found, now));
+        }
+        events.extend(self.what_is_missing(&scan, now));
+        self.closed.clear();
+        self.writing.retain(|_, since| now.duration_since(*since) < WRITER_FORGOTTEN);
+        if !self.synced {
+            self.synced = true;
+            events.push(Event::Synced);
+        }
+        events
+    }
+
+    /// Reads a file if it changed and its writer is done, or has had it for long.
+    fn file(&mut self, path: &Path, found: &Found, now: Instant) -> Vec<Event> {
+        let actual = found.target.as_deref().unwrap_or(path);
+        let changed = self.files.get(path) != Some(&found.fingerprint);
+        let closed = self.closed.contains(actual);
+        let since = self.writing.get(actual).copied();
+        let forgotten = since.is_some_and(|since| now.duration_since(since) >= WRITER_FORGOTTEN);
+        if !(changed || closed || forgotten) {
+            return Vec::new();
+        }
+        let writer = match since {
+            Some(since) if self.synced && !forgotten => {
+                if now.duration_since(since) < PATIENCE {
+                    return Vec::new();
+                }
+                Writer::Present
+            }
+            _ => Writer::Gone,
+        };
+        match fs::read_to_string(path) {
+            Ok(text) => {
+                self.files.insert(path.to_path_buf(), found.fingerprint);
+                self.catalog.read(path, &text, writer)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                self.files.insert(path.to_path_buf(), found.fingerprint);
+                vec![Event::Problem(Problem {
+                    location: Some(Location { file: path.into(), document: 1, line: None }),
+                    object: None,
+                    field: String::new(),
+                    value: String::new(),
+                    trouble: Trouble::Unreadable { reason: error.to_string().into() },
+                })]
+            }
+        }
+    }
+
+    /// Takes files out of the catalogue that have been away for long enough: an editor may have
+    /// moved one away to write it anew.
+    fn what_is_missing(&mut self, scan: &Scan, now: Instant) -> Vec<Event> {
+        let missing: Vec<PathBuf> = self
+            .files
+            .keys()
+            .filter(|path| !scan.files.contains_key(*path))
+            .filter(|path| {
+                scan.unreadable.iter().all(|(directory, _)| !path.starts_with(directory))
+            })
+            .cloned()
+            .collect();
+        let mut events = Vec::new();
+        for path in missing {
+            let since = *self.missing.entry(path.clone()).or_insert(now);
+            if now.duration_since(since) >= PATIENCE {
+                self.missing.remove(&path);
+                self.files.remove(&path);
+                events.extend(self.catalog.removed(&path));
+            }
+        }
+        events
+    }
+
+    fn directory_problem(&mut self, directory: &Path, error: &io::Error) -> Option<Event> {
+        let trouble = Trouble::DirectoryUnreadable { reason: error.to_string().into() };
+        self.tell(directory, trouble)
+    }
+
+    fn unwatchable(&mut self, error: Option<notify::Error>) -> Option<Event> {
+        let reason = error?.to_string().into();
+        self.tell(Path::new(""), Trouble::Unwatchable { reason })
+    }
+
+    /// A problem of a directory, unless it is what was told last.
+    fn tell(&mut self, directory: &Path, trouble: Trouble) -> Option<Event> {
+        let words = trouble.to_string();
+        if self.told.get(directory) == Some(&words) {
+            return None;
+        }
+        self.told.insert(directory.to_path_buf(), words);
+        let shown = if directory.as_os_str().is_empty() { &self.root } else { directory };
+        Some(Event::Problem(Problem {
+            location: None,
+            object: None,
+            field: String::from("--manifests"),
+            value: shown.display().to_string(),
+            trouble,
+        }))
+    }
+}
