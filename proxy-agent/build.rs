@@ -41,7 +41,10 @@ fn run() -> Result<(), Error> {
     let target = target(&out).join("bpf");
     let toolchain = Toolchain::find(&from_cargo("CARGO")?, &from_cargo("RUSTC")?)?;
     let built = toolchain.build(workspace, &target, &arch.to_string_lossy(), &OBJECTS)?;
-    for (object, name) in built.iter().zip(OBJECTS) {
+    for line in built.warnings {
+        println!("cargo::warning={line}");
+    }
+    for (object, name) in built.objects.iter().zip(OBJECTS) {
         fs::copy(object, out.join(name))
             .map_err(|source| Error::Io { what: object.clone(), source })?;
     }

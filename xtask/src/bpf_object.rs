@@ -9,9 +9,10 @@
 use std::{
     env,
     ffi::OsString,
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus, Stdio},
 };
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
@@ -43,6 +44,15 @@ pub(crate) struct Toolchain {
     linker: PathBuf,
 }
 
+/// What came of a build.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// The objects, in the order of their names.
+    pub(crate) objects: Vec<PathBuf>,
+    /// What the compiler had to say, line by line: no other build compiles this code.
+    pub(crate) warnings: Vec<String>,
+}
+
 /// Why there is no object.
 #[derive(Debug)]
 pub(crate) enum Error {
@@ -53,7 +63,7 @@ pub(crate) enum Error {
     /// A program could not be run, a file could not be read.
     Io { what: PathBuf, source: io::Error },
     /// cargo said no; it printed the reason.
-    Cargo { status: std::process::ExitStatus },
+    Cargo { status: ExitStatus },
     /// The file is not an ELF object.
     NotElf { object: PathBuf, source: object::Error },
     /// Code that may panic is left, and the kernel has nothing to panic with.
@@ -139,8 +149,7 @@ impl Toolchain {
         Ok(Self { cargo: cargo.to_owned(), core, linker })
     }
 
-    /// Builds the binaries `names` for kernels of `arch`, checks them, and returns where they
-    /// are.
+    /// Builds the binaries `names` for kernels of `arch`, and checks them.
     ///
     /// `target` is a directory for this purpose alone: the cargo that called us holds the lock on
     /// its own, and would wait for us for ever.
@@ -150,13 +159,20 @@ impl Toolchain {
         target: &Path,
         arch: &str,
         names: &[&str],
-    ) -> Result<Vec<PathBuf>, Error> {
+    ) -> Result<Built, Error> {
         let mut cargo = self.command(workspace, target, arch);
         for name in names {
             cargo.args(["--bin", name]);
         }
-        let status =
-            cargo.status().map_err(|source| Error::Io { what: self.cargo.clone(), source })?;
+        let failed = |source| Error::Io { what: self.cargo.clone(), source };
+        let mut child = cargo
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        let warnings = child.stderr.take().map(warnings).unwrap_or_default();
+        let status = child.wait().map_err(failed)?;
         if !status.success() {
             return Err(Error::Cargo { status });
         }
@@ -165,7 +181,7 @@ impl Toolchain {
         for object in &objects {
             check(object)?;
         }
-        Ok(objects)
+        Ok(Built { objects, warnings })
     }
 
     fn command(&self, workspace: &Path, target: &Path, arch: &str) -> Command {
@@ -199,8 +215,24 @@ impl Toolchain {
     }
 }
 
+/// Passes on what cargo says, and returns the warnings among it: from a line that begins with the
+/// word to the next empty line. cargo repeats them when there is nothing to compile.
+fn warnings(stderr: impl io::Read) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut in_warning = false;
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        eprintln!("{line}");
+        in_warning = line.starts_with("warning: ") || (in_warning && !line.is_empty());
+        if in_warning {
+            warnings.push(line);
+        }
+    }
+    warnings
+}
+
 /// Whether an environment variable was set for, or by, the cargo that runs us, and would bend
-/// the cargo that we run: its package, its flags, its compiler and wrappers, its directories.
+/// the cargo that we run: its package, its flags, its compiler and wrappers, its directories. Some
+/// of them make build scripts run again whenever a build script and xtask take turns.
 fn is_of_the_outer_build(name: &OsString) -> bool {
     /// How to reach registries, how to print, and the jobs we may run beside our siblings.
     const KEPT: [&str; 9] = [
@@ -214,7 +246,13 @@ fn is_of_the_outer_build(name: &OsString) -> bool {
         "CARGO_TERM_",
         "CARGO_UNSTABLE_",
     ];
-    const OTHERS: [&str; 7] = [
+    const OTHERS: [&str; 14] = [
+        "DEBUG",
+        "HOST",
+        "NUM_JOBS",
+        "OPT_LEVEL",
+        "OUT_DIR",
+        "PROFILE",
         "RUSTC",
         "RUSTC_LINKER",
         "RUSTC_WORKSPACE_WRAPPER",
@@ -222,6 +260,7 @@ fn is_of_the_outer_build(name: &OsString) -> bool {
         "RUSTDOC",
         "RUSTDOCFLAGS",
         "RUSTFLAGS",
+        "TARGET",
     ];
     name.to_str().is_some_and(|name| {
         OTHERS.contains(&name)

@@ -1,17 +1,20 @@
 //! `cargo xtask lint`: what is wrong with the code before it runs. Also the first layers of
 //! `cargo xtask test`.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use crate::{process, setup, tidy, workspace};
+use crate::{build, process, setup, tidy, workspace};
 
 /// Formatting.
 pub(crate) fn format() -> Result<()> {
     process::run(&mut process::cargo(["fmt", "--all", "--check"]))
 }
 
-/// Clippy, where a warning is an error.
+/// Clippy, where a warning is an error; and the compiler's warnings about code for BPF alone, which
+/// clippy doesn't see.
 pub(crate) fn clippy() -> Result<()> {
+    let built = build::objects(&["sluice-datapath", "yardstick"])?;
+    ensure!(built.warnings.is_empty(), "the eBPF objects compile with warnings, see above");
     process::run(&mut process::cargo([
         "clippy",
         "--workspace",

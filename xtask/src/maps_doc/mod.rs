@@ -8,11 +8,11 @@ mod fields;
 mod maps;
 mod render;
 
-use std::{env::consts::ARCH, fs, path::PathBuf};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{bpf_object::Toolchain, process, setup, workspace};
+use crate::{build, process, setup, workspace};
 
 const DOCUMENT: &str = "docs/maps.md";
 
@@ -45,21 +45,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// What the document should be.
 fn document() -> Result<String> {
-    let types = types(&object()?)?;
+    let built = build::objects(&["sluice-datapath"])?;
+    let types = types(built.objects.first().context("no object was built")?)?;
     let maps = maps::check(&types)?;
     let comments = comments::Comments::read(&workspace::root().join("proxy-common/src"))?;
     render::document(&types, &maps, &comments)
 }
 
-/// Builds the object, unless it is built.
-fn object() -> Result<PathBuf> {
-    let toolchain = Toolchain::find(&workspace::cargo(), &workspace::rustc())?;
-    let target = workspace::target().join("bpf");
-    let mut objects = toolchain.build(&workspace::root(), &target, ARCH, &["sluice-datapath"])?;
-    objects.pop().context("no object was built")
-}
-
-fn types(object: &std::path::Path) -> Result<btf::Types> {
+fn types(object: &Path) -> Result<btf::Types> {
     let bpftool = workspace::find_program("bpftool")
         .context("bpftool isn't installed; run `cargo xtask setup`")?;
     let mut dump = process::command(bpftool);

@@ -32,6 +32,8 @@ pub(super) fn run(executable: &Executable, filter: Option<&str>) -> Outcome {
     command
         .current_dir(&executable.directory)
         .env("CARGO_MANIFEST_DIR", &executable.directory)
+        // What the lab starts on its nodes: the layer "build" has just made it.
+        .env("SLUICE_BIN", workspace::target().join("debug/sluice"))
         .args(filter)
         .arg(if stdout().is_terminal() { "--color=always" } else { "--color=never" });
     if executable.lab {
