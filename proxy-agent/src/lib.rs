@@ -4,9 +4,16 @@
 //! The control plane is pure: no clock, no I/O, no async; time is an argument. The edges are thin.
 //! The binary `sluice` calls [`cli::run`]; tests use the control plane directly.
 
+pub mod agent;
+pub mod cli;
 pub mod datapath;
+pub mod desired;
+pub mod devices;
+pub mod endpoints;
+pub mod flows;
 pub mod host;
 pub mod model;
+pub mod options;
 pub mod reconcile;
 pub mod source;
 pub mod store;

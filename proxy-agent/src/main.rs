@@ -1,4 +1,8 @@
-//! `sluice`: the agent and the commands that look at what it has done. Decides nothing; see
-//! [`proxy_agent`].
+//! `sluice`: the agent, and the commands that show and remove what it has installed. All of it is
+//! in the library, see [`proxy_agent::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    proxy_agent::cli::run()
+}

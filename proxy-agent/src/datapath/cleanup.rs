@@ -52,6 +52,7 @@ pub struct CleanupError {
 }
 
 /// Takes everything away under `pins`. Links go first: the programs stop before the maps do.
+/// `unlock` is called before a bpffs of ours is unmounted, which nobody may hold open then.
 ///
 /// # Errors
 /// At the first thing that can't be taken away. What went before stays gone; running it again is
@@ -59,6 +60,7 @@ pub struct CleanupError {
 pub fn run(
     pins: &Pins,
     device_name: impl Fn(u32) -> Option<String>,
+    unlock: impl FnOnce(),
 ) -> Result<Removed, CleanupError> {
     let mut removed = Removed::default();
     let root = pins.root();
@@ -68,7 +70,9 @@ pub fn run(
         }
     }
     let at = |source| CleanupError { path: root.into(), source };
-    if bpffs::unmount_own(root).map_err(at)? {
+    if bpffs::is_own(root).map_err(at)? {
+        unlock();
+        bpffs::unmount(root).map_err(at)?;
         removed.mount = Some(root.into());
     }
     // Others may have put something beside: then it stays.

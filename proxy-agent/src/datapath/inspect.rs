@@ -8,11 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use proxy_common::layout::{MAPS, MapKind};
+
 use super::{
     links,
     pins::{Pins, parse_device_pin},
     program::{Direction, SocketProgram},
-    syscall::{self, ProgramInfo},
+    raw_map::RawMap,
+    syscall::{self, MapInfo, ProgramInfo},
 };
 
 /// Where a program is attached.
@@ -118,4 +121,45 @@ fn attachment(pin: PathBuf, place: Place, info: &ProgramInfo) -> Option<Attachme
         program_id: info.id,
         tag: info.tag.iter().map(|byte| format!("{byte:02x}")).collect(),
     })
+}
+
+/// How full a map is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// The map's name.
+    pub map: &'static str,
+    /// Elements that hold something: of a hash, those that exist; of an array, those that aren't
+    /// zero. `None` for a per-CPU array, every element of which is in use.
+    pub used: Option<usize>,
+    /// How many it has room for.
+    pub max_entries: u32,
+}
+
+/// How full every map is. A map that isn't there is left out.
+///
+/// # Errors
+/// When a map can't be read.
+pub fn fills(pins: &Pins) -> io::Result<Vec<Fill>> {
+    let mut fills = Vec::new();
+    for spec in MAPS {
+        let map = match syscall::open(&pins.maps().join(spec.name)) {
+            Ok(map) => map,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let info: MapInfo = syscall::info(map.as_fd())?;
+        let array = matches!(spec.kind, MapKind::Array | MapKind::PerCpuArray);
+        let mut used = None;
+        if !info.is_per_cpu() {
+            let mut count = 0;
+            let size = (info.value_size as usize).max(1);
+            RawMap::new(map, &info, 1).for_each_batch(|_, values| {
+                let holds = |value: &&[u8]| !array || value.iter().any(|byte| *byte != 0);
+                count += values.chunks(size).filter(holds).count();
+            })?;
+            used = Some(count);
+        }
+        fills.push(Fill { map: spec.name, used, max_entries: info.max_entries });
+    }
+    Ok(fills)
 }

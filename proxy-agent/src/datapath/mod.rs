@@ -203,6 +203,25 @@ impl Datapath {
         Ok(())
     }
 
+    /// Whether an earlier agent has left programs attached.
+    ///
+    /// # Errors
+    /// When the pins can't be listed.
+    pub fn is_attached(&self) -> Result<bool, DatapathError> {
+        let sockets = names(self.pins.links())?;
+        Ok(!sockets.is_empty() || !names(self.pins.filters())?.is_empty())
+    }
+
+    /// Detaches the programs of every device.
+    ///
+    /// # Errors
+    /// See [`DatapathError`].
+    pub fn detach_devices(&self) -> Result<(), DatapathError> {
+        self.attached_devices()?
+            .into_iter()
+            .try_for_each(|ifindex| self.detach_device(ifindex, None))
+    }
+
     /// The devices that have a program of ours, as the pins tell.
     ///
     /// # Errors
@@ -210,10 +229,13 @@ impl Datapath {
     pub fn attached_devices(&self) -> Result<BTreeSet<u32>, DatapathError> {
         let mut devices = BTreeSet::new();
         for path in [self.pins.links(), self.pins.filters()] {
-            let names = inspect::names(&path)
-                .map_err(|source| DatapathError::Directory { path, source })?;
+            let names = names(path)?;
             devices.extend(names.iter().filter_map(|name| Some(parse_device_pin(name)?.0)));
         }
         Ok(devices)
     }
+}
+
+fn names(path: PathBuf) -> Result<Vec<String>, DatapathError> {
+    inspect::names(&path).map_err(|source| DatapathError::Directory { path, source })
 }

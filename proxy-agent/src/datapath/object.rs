@@ -75,7 +75,7 @@ impl std::fmt::Display for Shape {
 }
 
 /// A program that the kernel refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rejected {
     /// Its name.
     pub program: String,

@@ -18,10 +18,10 @@ use std::{
 
 use rustix::{
     fs::{FlockOperation, flock, statfs},
-    mount::{MountFlags, UnmountFlags, mount, unmount},
+    mount::{MountFlags, UnmountFlags, mount},
 };
 
-use super::mountinfo;
+use super::mountinfo::{self, Mount};
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
@@ -137,21 +137,23 @@ pub fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|t| t == BPF_FS_MAGIC))
 }
 
-/// Unmounts the bpffs on `pin_path` if [`ensure`] mounted it there. Returns whether it did.
+/// Whether [`ensure`] mounted the bpffs on `pin_path`.
 ///
 /// # Errors
-/// What umount(2) or reading mountinfo said.
-pub fn unmount_own(pin_path: &Path) -> io::Result<bool> {
-    let own = mountinfo::read()?.into_iter().any(|mount| {
-        mount.kind == "bpf"
-            && mount.source == SOURCE
-            && mount.mount_point == pin_path
-            && pin_path != Path::new(SYSTEM)
-    });
-    if own {
-        unmount(pin_path, UnmountFlags::empty())?;
-    }
-    Ok(own)
+/// When mountinfo can't be read.
+pub fn is_own(pin_path: &Path) -> io::Result<bool> {
+    let ours = |mount: &Mount| {
+        mount.kind == "bpf" && mount.source == SOURCE && mount.mount_point == pin_path
+    };
+    Ok(pin_path != Path::new(SYSTEM) && mountinfo::read()?.iter().any(ours))
+}
+
+/// Unmounts what is mounted on `pin_path`.
+///
+/// # Errors
+/// What umount(2) said.
+pub fn unmount(pin_path: &Path) -> io::Result<()> {
+    Ok(rustix::mount::unmount(pin_path, UnmountFlags::empty())?)
 }
 
 /// `path`, or the nearest directory above it that exists.

@@ -77,8 +77,8 @@ pub enum LockError {
 /// # Errors
 /// See [`LockError`].
 pub fn take(path: &Path) -> Result<Lock, LockError> {
-    let io = |source| LockError::Io { path: path.into(), source };
-    let directory = File::open(path).map_err(io)?;
+    let failed = |source| LockError::Io { path: path.into(), source };
+    let directory = File::open(path).map_err(failed)?;
     for attempt in 1.. {
         match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => break,
@@ -86,8 +86,14 @@ pub fn take(path: &Path) -> Result<Lock, LockError> {
             Err(Errno::WOULDBLOCK) => {
                 return Err(LockError::Held { path: path.into(), holder: find_holder(path) });
             }
-            Err(error) => return Err(io(error.into())),
+            Err(error) => return Err(failed(error.into())),
         }
+    }
+    // `cleanup` may have taken the directory away while we waited for it.
+    let (locked, there) =
+        (directory.metadata().map_err(failed)?, fs::metadata(path).map_err(failed)?);
+    if (locked.dev(), locked.ino()) != (there.dev(), there.ino()) {
+        return Err(failed(io::ErrorKind::NotFound.into()));
     }
     Ok(Lock { _directory: directory })
 }

@@ -1,0 +1,253 @@
+//! `sluice agent`: installs the datapath, then keeps it in step with the cluster and the devices.
+//!
+//! Everything is decided elsewhere; here is the order in which it happens:
+//!
+//! 1. Look at the machine: bpffs, cgroup, network namespace; take the lock on the pin path.
+//! 2. Load the programs, create or adopt the maps, write `CONFIG`.
+//! 3. After a restart the maps are full: the new programs take the place of the old ones at once.
+//!    Otherwise nothing is attached before the first complete list has been written.
+//! 4. Follow sources, devices and flows, until a signal comes. Then leave; what is pinned goes on.
+//!
+//! **Architecture invariant:** one task ([`writer`]) writes the maps of Services and attaches
+//! programs. Called by [`crate::cli`].
+
+pub mod introspect;
+mod writer;
+
+use std::{convert::Infallible, os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use proxy_common::{Config, Scope};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use self::writer::{Inputs, Writer};
+use crate::{
+    datapath::{
+        Datapath, DatapathError,
+        map::MapError,
+        pins::Pins,
+        program::{DeviceProgram, SocketProgram},
+    },
+    desired::{FrontendKinds, NodePortAddresses},
+    devices::{self, attach::Attacher, attach::PruneError},
+    flows::sweeper::{Sweeper, SweeperError},
+    host::{
+        bpffs::{self, BpffsError, Outcome},
+        cgroup::{self, CgroupError},
+        lock::{self, LockError},
+        netns,
+    },
+    options::{Options, SourceOption},
+    reconcile::{Reconciler, Settings},
+    source::{self, Event},
+    store::{MapStore, StoreError, bpf::BpfStore},
+};
+
+/// Batches of events that may wait for the writer; a source that is faster has to wait.
+const EVENTS: usize = 64;
+/// Masqueraded flows use these ports: above the kernel's default local range (32768 to 60999) and
+/// the NodePort range.
+const MASQUERADE_PORTS: std::ops::RangeInclusive<u16> = 61_000..=65_535;
+
+/// How long to wait before what failed at a device is tried again.
+const DEVICE_RETRY: Duration = Duration::from_secs(1);
+
+/// Why the agent can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The network namespace has no cookie.
+    #[error("SO_NETNS_COOKIE: {0}: kernel 5.14 or later is needed to tell the node from its pods")]
+    Netns(#[source] std::io::Error),
+    /// The BPF file system.
+    #[error(transparent)]
+    Bpffs(#[from] BpffsError),
+    /// The cgroup.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The datapath.
+    #[error(transparent)]
+    Datapath(#[from] DatapathError),
+    /// The kernel took none of the programs.
+    #[error(
+        "the kernel refused every program of the datapath; run with --log-level debug to see why"
+    )]
+    NoPrograms,
+    /// A map.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// What is installed can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What an earlier agent attached can't be looked through.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
+    /// The sweeper.
+    #[error(transparent)]
+    Sweeper(#[from] SweeperError),
+    /// The manifest directory.
+    #[error("--manifests: {0}")]
+    Manifests(#[from] source::manifests::ManifestsError),
+    /// The cluster.
+    #[error("--kubeconfig: {0}")]
+    Kubernetes(#[from] source::kubernetes::KubernetesError),
+    /// The devices.
+    #[error(transparent)]
+    Devices(#[from] devices::watch::WatchError),
+    /// A task has panicked.
+    #[error("a task of the agent ended: {0}")]
+    Task(#[from] tokio::task::JoinError),
+    /// No signal handler.
+    #[error("handling signals: {0}")]
+    Signal(#[source] std::io::Error),
+}
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// See [`AgentError`]. What was attached before stays attached.
+pub async fn run(options: Options) -> Result<(), AgentError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signal)?;
+    let pins = Pins::new(&options.pin_path);
+    let cookie = netns::cookie().map_err(AgentError::Netns)?;
+    let cgroup = open_cgroup(&options)?;
+    mount_bpffs(&pins)?;
+    let lock = lock::take(pins.root())?;
+
+    let datapath = Datapath::load(pins.clone(), options.device_hook)?;
+    report_rejected(&datapath)?;
+    let store = BpfStore::open(&pins.maps())?;
+    let installed = store.read()?;
+    let restart = datapath.is_attached()?;
+    if installed.config.as_ref().is_some_and(|config| config.host_netns_cookie != cookie) {
+        // The same numbers mean other devices there.
+        tracing::info!("pins of another network namespace are adopted; its devices are let go");
+        datapath.detach_devices()?;
+    }
+    let settings = settings(&options, cookie);
+    let reconciler = Reconciler::new(settings, installed);
+
+    let (events_in, events) = mpsc::channel(EVENTS);
+    let (snapshots_in, snapshots) = mpsc::channel(1);
+    let (live_in, live) = mpsc::channel(1);
+    let sweeper = Sweeper::start(&pins.maps(), options.timeouts, options.sweep_interval, live_in)?;
+    let mut writer = Writer::new(
+        reconciler,
+        store,
+        Attacher::open(&pins.maps())?,
+        datapath,
+        writer::Sockets { cgroup, restart },
+        sweeper,
+    );
+    let introspection = introspect::serve(pins.root(), writer.state());
+    writer.start()?;
+
+    let mut devices = tokio::spawn(devices::watch::run(options.devices, snapshots_in));
+    let node_name: Arc<str> = options.node_name.into();
+    let mut objects = tokio::spawn(follow(options.source, node_name, events_in));
+    let mut inputs = Inputs { events, snapshots, live };
+    let result = tokio::select! {
+        biased;
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+        ended = &mut objects => match ended? {
+            Ok(never) => match never {},
+            Err(error) => Err(error),
+        },
+        ended = &mut devices => match ended? {
+            Ok(never) => match never {},
+            Err(error) => Err(error.into()),
+        },
+        error = writer.run(&mut inputs) => Err(error),
+    };
+    objects.abort();
+    devices.abort();
+    introspection.abort();
+    drop(lock);
+    let signal = result?;
+    tracing::info!(signal, "stopped; the datapath stays in force");
+    Ok(())
+}
+
+/// Sends the events of the source for ever.
+async fn follow(
+    source: SourceOption,
+    node_name: Arc<str>,
+    events: mpsc::Sender<Vec<Event>>,
+) -> Result<Infallible, AgentError> {
+    match source {
+        SourceOption::Manifests(directory) => {
+            tracing::info!(directory = %directory.display(), "serving manifests");
+            Ok(source::manifests::run(directory, events).await?)
+        }
+        SourceOption::Kubernetes(kubeconfig) => {
+            let client = source::kubernetes::client(kubeconfig.as_deref()).await?;
+            tracing::info!("serving a cluster");
+            Ok(source::kubernetes::run(client, node_name, events).await?)
+        }
+    }
+}
+
+fn settings(options: &Options, cookie: u64) -> Settings {
+    let (first, last) = (*MASQUERADE_PORTS.start(), *MASQUERADE_PORTS.end());
+    Settings {
+        node_name: options.node_name.as_str().into(),
+        frontend_kinds: FrontendKinds::CLUSTER_IP,
+        node_port_addresses: NodePortAddresses::All,
+        config: Config {
+            host_netns_cookie: cookie,
+            socket_lb_tcp: options.socket_lb_tcp as u8,
+            socket_lb_udp: options.socket_lb_udp as u8,
+            masquerade_port_base: first,
+            masquerade_port_count: last - first + 1,
+            ..bytemuck::Zeroable::zeroed()
+        },
+    }
+}
+
+/// The cgroup for the socket path; `None` when the operator doesn't want that path.
+fn open_cgroup(options: &Options) -> Result<Option<OwnedFd>, CgroupError> {
+    if (options.socket_lb_tcp, options.socket_lb_udp) == (Scope::Off, Scope::Off) {
+        return Ok(None);
+    }
+    let path = match &options.cgroup_root {
+        Some(path) => path.clone(),
+        None => cgroup::find()?,
+    };
+    let cgroup = cgroup::open(&path)?;
+    tracing::info!(cgroup = %path.display(), "cgroup of the socket path");
+    Ok(Some(cgroup))
+}
+
+fn mount_bpffs(pins: &Pins) -> Result<(), BpffsError> {
+    if let Outcome::Mounted { at, private } = bpffs::ensure(pins.root())? {
+        tracing::info!(at = %at.display(), "bpffs mounted");
+        if private {
+            tracing::warn!(
+                at = %at.display(),
+                "bpffs was mounted in a mount namespace of this process' own, and every pin goes \
+                 with it: the datapath will not outlive the agent. Don't start it by `ip netns \
+                 exec` (use `nsenter --net=/run/netns/NAME`), or mount bpffs outside beforehand"
+            );
+        }
+    }
+    bpffs::make_directory(pins.root())
+}
+
+/// Says which programs are missing. Only when all are, there is nothing to run.
+fn report_rejected(datapath: &Datapath) -> Result<(), AgentError> {
+    for rejected in datapath.rejected() {
+        tracing::error!(
+            program = rejected.program,
+            "the kernel refuses a program; the others run without it: {}",
+            rejected.reason,
+        );
+    }
+    let all = SocketProgram::ALL.len() + DeviceProgram::ALL.len();
+    if datapath.rejected().len() >= all { Err(AgentError::NoPrograms) } else { Ok(()) }
+}

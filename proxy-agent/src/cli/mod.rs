@@ -1,0 +1,184 @@
+//! The command line: `sluice agent`, and the commands that show and remove what it has installed.
+//!
+//! `services`, `backends`, `flows`, `devices` and `status` read the pinned maps and work with or
+//! without a running agent. They print a table for people, or with `-o json` a document whose shape
+//! is that of the `Serialize` types in the command's file: fields are added, never renamed or
+//! removed.
+//!
+//! # Exit status
+//! | status | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | failed |
+//! | 2 | a flag, a field of `--config` or a value is wrong; nothing was touched |
+//! | 3 | nothing is installed at the pin path |
+//! | 4 | an agent runs on the pin path, and is in the way |
+
+mod agent;
+mod backends;
+mod cleanup;
+mod devices;
+mod flows;
+mod output;
+mod services;
+mod status;
+mod view;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    agent::AgentError,
+    datapath::{cleanup::CleanupError, map::MapError, pins::Pins},
+    host::lock::{Holder, LockError},
+    options::{self, DEFAULT_PIN_PATH, OptionsError},
+};
+
+/// Kubernetes Services in eBPF: the agent, and what shows and removes its work.
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install the datapath and keep it in step with a cluster or a directory of manifests
+    Agent(Box<agent::AgentArgs>),
+    /// Show frontends and the endpoints behind them
+    Services(ReadArgs),
+    /// Show backends and the Services that use them
+    Backends(ReadArgs),
+    /// Show flows of the packet path
+    Flows(ReadArgs),
+    /// Show devices, their roles and their programs
+    Devices(ReadArgs),
+    /// Show whether an agent runs, what is attached, how full the maps are, and what was counted
+    Status(ReadArgs),
+    /// Remove every program, link, filter, map and pin
+    Cleanup(cleanup::CleanupArgs),
+}
+
+/// Where to look, and how to show it.
+#[derive(Debug, Args)]
+struct ReadArgs {
+    #[command(flatten)]
+    pins: PinArgs,
+    /// How to show it
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: output::Format,
+}
+
+#[derive(Debug, Args)]
+struct PinArgs {
+    /// Where links and maps are pinned
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_PATH)]
+    pin_path: PathBuf,
+}
+
+impl PinArgs {
+    fn pins(&self) -> Result<Pins, CliError> {
+        Ok(Pins::new(&options::pin_path(Some(self.pin_path.clone()))?))
+    }
+}
+
+/// Why a command could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    #[error("--log-level {level:?}: {source}: give a level, or directives like info,kube=warn")]
+    LogLevel { level: String, source: tracing_subscriber::filter::ParseError },
+    #[error("starting the runtime: {0}")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error("--pin-path {}: nothing is installed here", .0.display())]
+    Nothing(PathBuf),
+    #[error(
+        "--pin-path {}: an agent is running, {holder}: end it first, or give --force to remove the \
+         datapath under it",
+        path.display()
+    )]
+    AgentRuns { path: PathBuf, holder: Holder },
+    #[error(transparent)]
+    Map(#[from] MapError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Cleanup(#[from] CleanupError),
+    #[error("--pin-path {}: {source}", path.display())]
+    Pins { path: PathBuf, source: io::Error },
+    #[error("writing the output: {0}")]
+    Output(#[source] io::Error),
+}
+
+impl CliError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Options(_) | Self::LogLevel { .. } => 2,
+            Self::Agent(AgentError::Cgroup(_) | AgentError::Bpffs(_)) => 2,
+            Self::Nothing(_) => 3,
+            Self::AgentRuns { .. } | Self::Lock(LockError::Held { .. }) => 4,
+            Self::Agent(AgentError::Lock(LockError::Held { .. })) => 4,
+            _ => 1,
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Agent(args) => agent::run(*args),
+        Command::Services(args) => services::run(&args),
+        Command::Backends(args) => backends::run(&args),
+        Command::Flows(args) => flows::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Cleanup(args) => cleanup::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // `sluice flows | head` is no failure.
+        Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The directory of maps, if something is installed there.
+fn installed_maps(pins: &Pins) -> Result<PathBuf, CliError> {
+    let maps = pins.maps();
+    match maps.join("CONFIG").try_exists() {
+        Ok(true) => Ok(maps),
+        Ok(false) => Err(CliError::Nothing(pins.root().into())),
+        Err(source) => Err(CliError::Pins { path: pins.root().into(), source }),
+    }
+}
+
+fn at_pins(path: &Path) -> impl Fn(io::Error) -> CliError {
+    move |source| CliError::Pins { path: path.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
