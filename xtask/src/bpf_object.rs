@@ -15,7 +15,7 @@ use std::{
     process::{Command, ExitStatus, Stdio},
 };
 
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionKind};
 
 /// The target of the objects. Every machine that we run on is little-endian.
 const TARGET: &str = "bpfel-unknown-none";
@@ -67,7 +67,7 @@ pub(crate) enum Error {
     /// The file is not an ELF object.
     NotElf { object: PathBuf, source: object::Error },
     /// Code that may panic is left, and the kernel has nothing to panic with.
-    Panics { object: PathBuf, symbol: String },
+    Panics { object: PathBuf, symbol: String, callers: Vec<String> },
     /// There are no types in it: neither maps nor programs could be loaded.
     NoBtf { object: PathBuf },
 }
@@ -90,11 +90,11 @@ impl fmt::Display for Error {
                 write!(f, "cargo could not build {PACKAGE} for {TARGET} ({status}), see above")
             }
             Self::NotElf { object, source } => write!(f, "{}: {source}", object.display()),
-            Self::Panics { object, symbol } => write!(
+            Self::Panics { object, symbol, callers } => write!(
                 f,
-                "{}: the symbol {symbol} means that code which may panic is left (an index, a \
-                 division, an unwrap), and the kernel refuses to load it; write that code so that \
-                 it can't",
+                "{}: the symbol {symbol}, called by {callers:?}, means that code which may panic \
+                 is left (an index, a division, an unwrap), and the kernel refuses to load it; \
+                 write that code so that it can't",
                 object.display()
             ),
             Self::NoBtf { object } => write!(
@@ -273,13 +273,45 @@ fn check(path: &Path) -> Result<(), Error> {
     let bytes = fs::read(path).map_err(|source| Error::Io { what: path.to_owned(), source })?;
     let elf = object::File::parse(&*bytes)
         .map_err(|source| Error::NotElf { object: path.to_owned(), source })?;
-    let panicking = elf
-        .symbols()
-        .filter_map(|symbol| symbol.name().ok())
-        .find(|name| name.contains("panicking"));
-    if let Some(symbol) = panicking {
-        return Err(Error::Panics { object: path.to_owned(), symbol: symbol.to_owned() });
+    for symbol in elf.symbols() {
+        let name = symbol.name().unwrap_or_default();
+        if name.contains("panicking") {
+            return Err(Error::Panics {
+                object: path.to_owned(),
+                symbol: name.to_owned(),
+                callers: callers(&elf, &symbol),
+            });
+        }
     }
     let typed = elf.section_by_name(".BTF").is_some_and(|section| section.size() > 0);
     if typed { Ok(()) } else { Err(Error::NoBtf { object: path.to_owned() }) }
+}
+
+/// The functions that call `callee`. A call is relocated against the callee, or against its section
+/// with the distance to it, in instructions and less one, in the call itself (R_BPF_64_32).
+fn callers(elf: &object::File<'_>, callee: &object::Symbol<'_, '_>) -> Vec<String> {
+    let mut callers = Vec::new();
+    for section in elf.sections().filter(|section| section.kind() == SectionKind::Text) {
+        let code = section.data().unwrap_or_default();
+        for (offset, relocation) in section.relocations() {
+            let RelocationTarget::Symbol(index) = relocation.target() else { continue };
+            let Ok(target) = elf.symbol_by_index(index) else { continue };
+            let start = usize::try_from(offset).unwrap_or(usize::MAX).saturating_add(4);
+            let distance = code.get(start..).and_then(|rest| rest.first_chunk());
+            let distance = distance.map(|bytes| (i64::from(i32::from_le_bytes(*bytes)) + 1) * 8);
+            let there = target.section_index() == callee.section_index()
+                && distance == i64::try_from(callee.address()).ok();
+            if target.index() != callee.index() && !there {
+                continue;
+            }
+            let caller = elf.symbols().find(|function| {
+                function.kind() == object::SymbolKind::Text
+                    && function.section_index() == Some(section.index())
+                    && (function.address()..function.address() + function.size()).contains(&offset)
+            });
+            callers.extend(caller.and_then(|one| one.name().map(str::to_owned).ok()));
+        }
+    }
+    callers.dedup();
+    callers
 }
