@@ -5,6 +5,9 @@
 //! decides nothing. Flow, socket, device and counter maps are not here: nobody diffs them.
 
 pub mod bpf;
+pub mod faulty;
+pub mod memory;
+pub mod view;
 
 use std::{collections::BTreeMap, io};
 

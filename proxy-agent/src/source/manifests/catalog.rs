@@ -23,14 +23,16 @@ use super::{
 
 /// Whether a file may still be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writer {
+pub enum Writer {
     /// Somebody has it open for writing: what is missing may yet come.
     Present,
+    /// Nobody has.
     Gone,
 }
 
+/// What the files of a directory say.
 #[derive(Debug, Default)]
-pub(super) struct Catalog {
+pub struct Catalog {
     converter: Converter,
     files: BTreeMap<PathBuf, File>,
     /// The files that describe an object; the first by name is believed.
@@ -54,7 +56,7 @@ struct Described {
 
 impl Catalog {
     /// Takes in the text of `file`.
-    pub(super) fn read(&mut self, file: &Path, text: &str, writer: Writer) -> Vec<Event> {
+    pub fn read(&mut self, file: &Path, text: &str, writer: Writer) -> Vec<Event> {
         let old = self.files.remove(file).unwrap_or_default();
         let mut new = File::default();
         let mut events = Vec::new();
@@ -96,7 +98,7 @@ impl Catalog {
     }
 
     /// `file` is gone.
-    pub(super) fn removed(&mut self, file: &Path) -> Vec<Event> {
+    pub fn removed(&mut self, file: &Path) -> Vec<Event> {
         let old = self.files.remove(file).unwrap_or_default();
         self.replace(file, old, None)
     }

@@ -22,6 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Event;
 
+pub use catalog::{Catalog, Writer};
+
 use follow::Follower;
 
 /// Why the directory is no longer followed.
