@@ -56,9 +56,10 @@ impl Attacher {
     /// When the map or the pins can't be read. What can't be taken away is logged.
     pub fn prune(&self, snapshot: &Snapshot, datapath: &Datapath) -> Result<(), PruneError> {
         let wanted = |ifindex: u32, programs: bool| {
-            snapshot.devices.iter().any(|device| {
-                device.ifindex == ifindex && (!programs || wants_programs(device))
-            })
+            snapshot
+                .devices
+                .iter()
+                .any(|device| device.ifindex == ifindex && (!programs || wants_programs(device)))
         };
         for (ifindex, _) in self.map.entries()? {
             if !wanted(ifindex, false) {
@@ -84,7 +85,8 @@ impl Attacher {
             .filter(|(ifindex, installed)| {
                 let now = there.get(ifindex);
                 now.is_none_or(|now| {
-                    now.incarnation != installed.device.incarnation || now.role != installed.device.role
+                    now.incarnation != installed.device.incarnation
+                        || now.role != installed.device.role
                 })
             })
             .map(|(ifindex, _)| *ifindex)

@@ -180,7 +180,9 @@ impl Inventory {
             kind: link.kind,
             peer_elsewhere: link.peer == Some(Peer::Elsewhere),
             default_route: self.default_routes.contains(&link.ifindex),
-            subnet: self.assigned(link.ifindex).any(|a| is_global(&a.address) && a.has_neighbours()),
+            subnet: self
+                .assigned(link.ifindex)
+                .any(|a| is_global(&a.address) && a.has_neighbours()),
             bonded: link.bonded,
         }
     }
@@ -285,8 +287,7 @@ mod tests {
     #[test]
     fn a_bridge_port_is_masqueraded_to_the_bridge_and_others_to_the_node() {
         let mut inventory = Inventory::default();
-        let port =
-            Link { master: Some(2), ..link(5, "veth5", Kind::Pair, Some(Peer::Elsewhere)) };
+        let port = Link { master: Some(2), ..link(5, "veth5", Kind::Pair, Some(Peer::Elsewhere)) };
         inventory.apply(Change::Link(port));
         inventory.apply(Change::Link(link(6, "veth6", Kind::Pair, Some(Peer::Elsewhere))));
         inventory.apply(Change::Link(link(3, "eth0", Kind::Physical, None)));

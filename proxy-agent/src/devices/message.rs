@@ -23,10 +23,8 @@ pub(super) fn change(message: &RouteNetlinkMessage) -> Option<Change> {
     match message {
         RouteNetlinkMessage::NewLink(message) => link(message).map(Change::Link),
         // A bridge says goodbye to its ports in messages of its own family.
-        RouteNetlinkMessage::DelLink(message) => {
-            (u8::from(message.header.interface_family) == 0)
-                .then_some(Change::LinkGone(message.header.index))
-        }
+        RouteNetlinkMessage::DelLink(message) => (u8::from(message.header.interface_family) == 0)
+            .then_some(Change::LinkGone(message.header.index)),
         RouteNetlinkMessage::NewAddress(message) => {
             address(message).map(|(ifindex, assigned)| Change::Address(ifindex, assigned))
         }
@@ -101,9 +99,9 @@ fn kind(info: Option<&InfoKind>, ethernet: bool) -> Kind {
             | InfoKind::Vxcan
             | InfoKind::Netdevsim,
         ) => Kind::Aggregate,
-        Some(
-            InfoKind::MacVlan | InfoKind::MacVtap | InfoKind::IpVlan | InfoKind::IpVtap,
-        ) => Kind::Stacked,
+        Some(InfoKind::MacVlan | InfoKind::MacVtap | InfoKind::IpVlan | InfoKind::IpVtap) => {
+            Kind::Stacked
+        }
         Some(_) => Kind::Network,
     }
 }

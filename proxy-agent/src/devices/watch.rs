@@ -169,10 +169,8 @@ async fn list_default_routes(handle: &Handle) -> Result<BTreeSet<u32>, WatchErro
             IpVersion::V6 => RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
         };
         let mut routes = handle.route().get(request).execute();
-        while let Some(route) = routes
-            .try_next()
-            .await
-            .map_err(|source| WatchError::List { what: "routes", source })?
+        while let Some(route) =
+            routes.try_next().await.map_err(|source| WatchError::List { what: "routes", source })?
         {
             devices.append(&mut message::default_route(&route));
         }

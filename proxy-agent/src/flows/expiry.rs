@@ -85,9 +85,8 @@ mod tests {
     /// The seconds of idleness that the flow survives, and that it does not.
     fn lives(protocol: Protocol, forward: &[FlowFlags], reply: &[FlowFlags], seconds: u64) {
         let (forward, reply) = (seen(0, forward), seen(0, reply));
-        let expired = |second| {
-            expired(protocol, &forward, &reply, at(second), &Timeouts::default())
-        };
+        let expired =
+            |second| expired(protocol, &forward, &reply, at(second), &Timeouts::default());
         assert!(!expired(seconds), "lives for {seconds} s");
         assert!(expired(seconds + 1), "is over after {seconds} s");
     }
