@@ -19,6 +19,7 @@ pub(crate) fn clippy() -> Result<()> {
         "clippy",
         "--workspace",
         "--all-targets",
+        "--keep-going",
         "--",
         "--deny",
         "warnings",

@@ -52,7 +52,7 @@ pub(crate) fn run() -> Result<()> {
         println!("tidy: all rules hold");
         return Ok(());
     }
-    bail!("tidy: {} violations", violations.len())
+    bail!("{} violations of the rules of the code base", violations.len())
 }
 
 fn check(root: &Path) -> Result<Vec<Violation>> {
