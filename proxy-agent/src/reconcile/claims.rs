@@ -56,8 +56,8 @@ pub(super) struct Changed {
     pub(super) others: BTreeSet<NamespacedName>,
     /// Frontends that nobody asks for any more.
     pub(super) unowned: Vec<FrontendKey>,
-    /// Frontends that `service` asks for now, did not before, and doesn't get: with its claim and
-    /// the winner's.
+    /// Frontends that somebody asks for and doesn't get, or no longer: with that claim and the
+    /// winner's. Each is told once.
     pub(super) lost: Vec<(FrontendKey, Claim, Claim)>,
 }
 
@@ -120,6 +120,7 @@ impl Claims {
         let waiting = self.waiting.entry(frontend).or_default();
         if *claim < owner {
             changed.others.insert(owner.service.clone());
+            changed.lost.push((frontend, owner.clone(), claim.clone()));
             waiting.insert(owner);
             self.owners.insert(frontend, claim.clone());
         } else {
@@ -169,6 +170,7 @@ mod tests {
         ask(&mut claims, "young", FrontendKind::ExternalIp, 9);
         let changed = ask(&mut claims, "old", FrontendKind::ExternalIp, 1);
         assert!(changed.others.contains(&name("young")));
+        assert_eq!(changed.lost[0].1.service, name("young"));
         assert!(claims.is_owner(&frontend(), &name("old")));
     }
 

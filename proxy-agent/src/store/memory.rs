@@ -6,9 +6,7 @@ use std::io;
 
 use proxy_common::{Address, BackendId};
 
-use super::{
-    Capacity, Failed, FamilyOp, Installed, InstalledFamily, MapStore, Op, StoreError,
-};
+use super::{Capacity, Failed, FamilyOp, Installed, InstalledFamily, MapStore, Op, StoreError};
 
 /// The kernel's answer to an index past the end of an array.
 const E2BIG: i32 = 7;

@@ -169,6 +169,16 @@ pub trait MapStore {
     fn read(&self) -> Result<Installed, StoreError>;
 }
 
+impl<S: MapStore + ?Sized> MapStore for &mut S {
+    fn apply(&mut self, ops: &[Op]) -> Vec<Failed> {
+        (**self).apply(ops)
+    }
+
+    fn read(&self) -> Result<Installed, StoreError> {
+        (**self).read()
+    }
+}
+
 /// What the maps hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Installed {

@@ -105,8 +105,7 @@ struct Viewer<'a> {
 impl Viewer<'_> {
     fn family<A: Address>(&mut self, maps: &InstalledFamily<A>) {
         for (frontend, service) in &maps.frontends {
-            let place =
-                (frontend.address.to_ip(), frontend.port.get(), frontend.protocol);
+            let place = (frontend.address.to_ip(), frontend.port.get(), frontend.protocol);
             self.filtered(frontend.address, FilterBits::FRONTEND);
             let marker = *frontend == Frontend::new(frontend.address, Be16::ZERO, Protocol::ANY);
             let seen = Seen {

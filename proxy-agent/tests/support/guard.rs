@@ -1,0 +1,184 @@
+//! A store that looks at its maps after every single operation, as a packet might.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use proxy_agent::store::{
+    Failed, FamilyOp, Installed, MapStore, Op, StoreError,
+    faulty::Fault,
+    memory::MemoryStore,
+    view::{Place, Seen, view},
+};
+use proxy_common::{Address, Backend, BackendId, Service};
+
+/// How long what was referred to has to be left alone.
+const GRACE_NS: u64 = 1_000_000_000;
+
+/// What a frontend may be seen as: not at all, or as one of these.
+pub(crate) type Legal = BTreeMap<Place, Vec<Seen>>;
+
+/// Checks after every operation:
+/// - the maps have a view (nothing leads nowhere, nothing in use is filtered);
+/// - every frontend is seen as it was before this run, or as it should be after it;
+/// - no operation writes what is there already;
+/// - no slot or backend changes within the grace period after it was last referred to.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(crate) store: MemoryStore,
+    pub(crate) now: u64,
+    legal: Legal,
+    slots_used: HashMap<u32, u64>,
+    backends_used: HashMap<(bool, BackendId), u64>,
+    faults: Vec<Option<Fault>>,
+    next_fault: usize,
+}
+
+impl Guard {
+    pub(crate) fn new(store: MemoryStore) -> Self {
+        Self {
+            store,
+            now: 0,
+            legal: Legal::new(),
+            slots_used: HashMap::new(),
+            backends_used: HashMap::new(),
+            faults: Vec::new(),
+            next_fault: 0,
+        }
+    }
+
+    /// A run begins: its operations fail as `faults` says, over and over; what is seen may become
+    /// what `after` says.
+    pub(crate) fn begin(&mut self, faults: &[Option<Fault>], after: &BTreeMap<Place, Seen>) {
+        self.faults = faults.to_vec();
+        self.next_fault = 0;
+        self.legal.clear();
+        for seen in [&self.view(), after] {
+            for (place, seen) in seen {
+                self.legal.entry(*place).or_default().push(seen.clone());
+            }
+        }
+        self.note_used();
+    }
+
+    pub(crate) fn view(&self) -> BTreeMap<Place, Seen> {
+        view(self.store.content()).unwrap_or_else(|violations| panic!("{violations:#?}"))
+    }
+
+    fn check(&mut self, op: &Op) {
+        for (place, seen) in &self.view() {
+            let legal = self.legal.get(place).is_some_and(|legal| legal.contains(seen));
+            assert!(
+                legal,
+                "after {op:?}\n{place:?} is {seen:#?}\nallowed: {:#?}",
+                self.legal.get(place)
+            );
+        }
+        self.note_used();
+    }
+
+    /// What is referred to at this moment.
+    fn note_used(&mut self) {
+        let installed = self.store.content();
+        let services = |family: bool| -> Vec<Service> {
+            if family {
+                installed.v4.frontends.values().copied().collect()
+            } else {
+                installed.v6.frontends.values().copied().collect()
+            }
+        };
+        let mut slots = BTreeSet::new();
+        for family in [true, false] {
+            for service in services(family) {
+                for range in [service.cluster, service.local] {
+                    slots.extend((range.base..range.base + range.count).map(|slot| (family, slot)));
+                }
+            }
+        }
+        for (family, slot) in slots {
+            self.slots_used.insert(slot, self.now);
+            self.backends_used.insert((family, installed.slots[slot as usize]), self.now);
+        }
+    }
+
+    fn rests(&self, last_used: Option<&u64>) -> bool {
+        last_used.is_none_or(|last| self.now >= last + GRACE_NS)
+    }
+
+    fn check_before(&self, op: &Op) {
+        let installed = self.store.content();
+        match op {
+            Op::PutSlots { base, backends } => {
+                for slot in *base..*base + u32::try_from(backends.len()).unwrap() {
+                    assert!(self.rests(self.slots_used.get(&slot)), "{op:?} reuses slot {slot}");
+                }
+            }
+            Op::PutConfig(config) => assert_ne!(installed.config.as_ref(), Some(config)),
+            Op::PutFilter { word, value } => {
+                assert_ne!(installed.filter[*word as usize], *value, "{op:?} changes nothing");
+            }
+            Op::PutName { id, name } => {
+                assert_ne!(installed.names.get(id), Some(&**name), "{op:?} changes nothing");
+            }
+            Op::DeleteName { id } => {
+                assert!(installed.names.contains_key(id), "{op:?} changes nothing");
+                let v4 = installed.v4.frontends.values();
+                let mut all = v4.chain(installed.v6.frontends.values());
+                assert!(all.all(|service| service.id != *id), "{op:?}: the id is in use");
+            }
+            Op::V4(of_family) => self.check_family(true, op, of_family, &installed.v4),
+            Op::V6(of_family) => self.check_family(false, op, of_family, &installed.v6),
+        }
+    }
+
+    fn check_family<A: Address>(
+        &self,
+        family: bool,
+        op: &Op,
+        of_family: &FamilyOp<A>,
+        maps: &proxy_agent::store::InstalledFamily<A>,
+    ) {
+        let rests = |id| self.rests(self.backends_used.get(&(family, id)));
+        match of_family {
+            FamilyOp::PutBackend { id, backend } => {
+                let there: Option<&Backend<A>> = maps.backends.get(id);
+                assert_ne!(there, Some(backend), "{op:?} changes nothing");
+                assert!(there.is_none() && rests(*id), "{op:?} reuses an id");
+            }
+            FamilyOp::ClearBackend { id } => {
+                assert!(maps.backends.contains_key(id), "{op:?} changes nothing");
+                assert!(rests(*id), "{op:?} clears what may be met");
+            }
+            FamilyOp::PutFrontend { frontend, service } => {
+                assert_ne!(maps.frontends.get(frontend), Some(service), "{op:?} changes nothing");
+            }
+            FamilyOp::DeleteFrontend { frontend } => {
+                assert!(maps.frontends.contains_key(frontend), "{op:?} changes nothing");
+            }
+        }
+    }
+
+    fn fault(&mut self) -> Option<Fault> {
+        let fault = self.faults.get(self.next_fault % self.faults.len().max(1)).copied().flatten();
+        self.next_fault += 1;
+        fault
+    }
+}
+
+impl MapStore for Guard {
+    fn apply(&mut self, ops: &[Op]) -> Vec<Failed> {
+        let mut failed = Vec::new();
+        for (index, op) in ops.iter().enumerate() {
+            self.check_before(op);
+            let fault = self.fault();
+            let mut faulty =
+                proxy_agent::store::faulty::FaultyStore::new(&mut self.store, |_: &Op| fault);
+            let outcome = faulty.apply(std::slice::from_ref(op));
+            failed.extend(outcome.into_iter().map(|it| Failed { op: index, error: it.error }));
+            self.check(op);
+        }
+        failed
+    }
+
+    fn read(&self) -> Result<Installed, StoreError> {
+        self.store.read()
+    }
+}
