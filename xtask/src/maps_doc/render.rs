@@ -34,7 +34,8 @@ fn preamble() -> String {
          # bpftool map dump pinned /sys/fs/bpf/sluice/v{LAYOUT_VERSION}/SERVICES_V4\n\
          ```\n\n\
          This page is version {LAYOUT_VERSION} of the layout. What stands in **network** order is \
-         kept as bytes in the order in which they are on the wire: the port 8080 is `0x1f, 0x90`. \
+         kept as bytes in the order in which they are on the wire: the port 8080 shows as \
+         `[31,144]`, which is 0x1f90. \
          What stands in **host** order is an integer of the machine (little-endian). Fields named \
          `pad…` and `align` are zero. Of arrays of structures, the offsets of the first element are \
          shown.\n\n"
