@@ -8,13 +8,14 @@
 //!    Otherwise nothing is attached before the first complete list has been written.
 //! 4. Follow sources, devices and flows, until a signal comes. Then leave; what is pinned goes on.
 //!
-//! **Architecture invariant:** one task ([`writer`]) writes the maps of Services and attaches
-//! programs. Called by [`crate::cli`].
+//! **Architecture invariant:** each map has one writer: [`writer`] those of Services, [`installer`]
+//! `DEVICES`, [`crate::flows::sweeper`] the flow tables. Called by [`crate::cli`].
 
+mod installer;
 pub mod introspect;
 mod writer;
 
-use std::{convert::Infallible, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{convert::Infallible, os::fd::OwnedFd, sync::Arc};
 
 use proxy_common::{Config, Scope};
 use tokio::{
@@ -22,7 +23,11 @@ use tokio::{
     sync::mpsc,
 };
 
-use self::writer::{Inputs, Writer};
+use self::{
+    installer::{Installer, Parts},
+    introspect::State,
+    writer::{Inputs, Writer},
+};
 use crate::{
     datapath::{
         Datapath, DatapathError,
@@ -50,9 +55,6 @@ const EVENTS: usize = 64;
 /// Masqueraded flows use these ports: above the kernel's default local range (32768 to 60999) and
 /// the NodePort range.
 const MASQUERADE_PORTS: std::ops::RangeInclusive<u16> = 61_000..=65_535;
-
-/// How long to wait before what failed at a device is tried again.
-const DEVICE_RETRY: Duration = Duration::from_secs(1);
 
 /// Why the agent can't run.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +88,9 @@ pub enum AgentError {
     /// What an earlier agent attached can't be looked through.
     #[error(transparent)]
     Prune(#[from] PruneError),
+    /// No thread.
+    #[error("starting the thread that attaches programs: {0}")]
+    Thread(#[source] std::io::Error),
     /// The sweeper.
     #[error(transparent)]
     Sweeper(#[from] SweeperError),
@@ -129,28 +134,26 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         tracing::info!("pins of another network namespace are adopted; its devices are let go");
         datapath.detach_devices()?;
     }
-    let settings = settings(&options, cookie);
-    let reconciler = Reconciler::new(settings, installed);
+    let reconciler = Reconciler::new(settings(&options, cookie), installed);
 
     let (events_in, events) = mpsc::channel(EVENTS);
     let (snapshots_in, snapshots) = mpsc::channel(1);
     let (live_in, live) = mpsc::channel(1);
+    let (progress_in, progress) = mpsc::unbounded_channel();
+    let state = State::default();
+    state.update(|live| live.rejected = datapath.rejected().to_vec());
+    let introspection = introspect::serve(pins.root(), state.clone());
     let sweeper = Sweeper::start(&pins.maps(), options.timeouts, options.sweep_interval, live_in)?;
-    let mut writer = Writer::new(
-        reconciler,
-        store,
-        Attacher::open(&pins.maps())?,
-        datapath,
-        writer::Sockets { cgroup, restart },
-        sweeper,
-    );
-    let introspection = introspect::serve(pins.root(), writer.state());
-    writer.start()?;
+    let attacher = Attacher::open(&pins.maps())?;
+    let parts = Parts { datapath, attacher, cgroup, state: state.clone() };
+    let installer = Installer::start(parts, progress_in).map_err(AgentError::Thread)?;
+    let mut writer = Writer::new(reconciler, store, installer, sweeper, state);
+    writer.start(restart);
 
     let mut devices = tokio::spawn(devices::watch::run(options.devices, snapshots_in));
     let node_name: Arc<str> = options.node_name.into();
     let mut objects = tokio::spawn(follow(options.source, node_name, events_in));
-    let mut inputs = Inputs { events, snapshots, live };
+    let mut inputs = Inputs { events, snapshots, live, progress };
     let result = tokio::select! {
         biased;
         _ = terminate.recv() => Ok("SIGTERM"),
@@ -168,7 +171,8 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     objects.abort();
     devices.abort();
     introspection.abort();
-    drop(lock);
+    // A thread may be at work until the process ends, and until then the pins are taken.
+    std::mem::forget(lock);
     let signal = result?;
     tracing::info!(signal, "stopped; the datapath stays in force");
     Ok(())

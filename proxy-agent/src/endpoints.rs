@@ -3,7 +3,10 @@
 //! Pure. Nothing here knows frontends, policies or maps: [`select`] computes both sets, and
 //! [`crate::desired`], its only caller, says which frontend uses which.
 
-use std::{cmp::Ordering, net::IpAddr};
+use std::{
+    cmp::Ordering,
+    net::{IpAddr, SocketAddr},
+};
 
 use proxy_common::Protocol;
 
@@ -103,6 +106,20 @@ pub fn select<'a>(
         backends(&near(&ready, from), from)
     };
     sets
+}
+
+/// The candidates (see [`select`]) that serve: ready or draining, wherever they are. What is open to
+/// others has lost its endpoint (SEMANTICS §7). In order.
+#[must_use]
+pub fn serving<'a>(
+    slices: impl IntoIterator<Item = &'a EndpointSlice>,
+    from: &Viewpoint<'_>,
+) -> Vec<SocketAddr> {
+    let serves = |conditions: Conditions| conditions.ready || is_draining(conditions);
+    with(&candidates(slices, from), serves)
+        .into_iter()
+        .map(|(endpoint, port)| SocketAddr::new(endpoint.address, port))
+        .collect()
 }
 
 /// An endpoint, and the number of the port in its slice.

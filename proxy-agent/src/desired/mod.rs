@@ -13,13 +13,13 @@ pub use kinds::FrontendKinds;
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use proxy_common::{FrontendKind, Seconds, ServiceFlags};
+use proxy_common::{FrontendKind, Protocol, Seconds, ServiceFlags};
 
 use crate::{
-    endpoints::{Sets, Viewpoint, select},
+    endpoints::{Sets, Viewpoint, select, serving},
     model::{
         EndpointSlice, Family, IpMode, Service, ServicePort, ServicePortName, SourceRanges,
         TrafficPolicy,
@@ -57,6 +57,8 @@ pub struct DesiredPort {
     pub family: Family,
     /// The endpoints.
     pub sets: Sets,
+    /// For UDP: every endpoint that serves, whether or not new flows go there.
+    pub serving: Vec<SocketAddr>,
     /// How long a client stays with its endpoint; `None` without affinity.
     pub affinity: Option<Seconds>,
     /// Its frontends, in order, each once.
@@ -129,6 +131,10 @@ pub fn desired<'a>(
                 },
                 family,
                 sets: select(slices.clone(), &from),
+                serving: match port.protocol {
+                    Protocol::UDP => serving(slices.clone(), &from),
+                    _ => Vec::new(),
+                },
                 affinity: service.affinity,
                 frontends,
             })

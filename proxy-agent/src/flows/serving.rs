@@ -21,12 +21,12 @@ pub struct Serving {
 impl Serving {
     /// Learns which endpoints serve `service` now.
     pub fn set(&mut self, service: ServiceId, endpoints: impl IntoIterator<Item = SocketAddr>) {
-        self.endpoints.insert(service, endpoints.into_iter().collect());
-    }
-
-    /// Forgets Service ports that no flow names and that are gone.
-    pub fn retain(&mut self, keep: impl Fn(ServiceId) -> bool) {
-        self.endpoints.retain(|service, _| keep(*service));
+        let endpoints: HashSet<SocketAddr> = endpoints.into_iter().collect();
+        if endpoints.is_empty() {
+            self.endpoints.remove(&service);
+        } else {
+            self.endpoints.insert(service, endpoints);
+        }
     }
 
     /// Whether a flow of `service` to this endpoint has lost it.
@@ -39,8 +39,7 @@ impl Serving {
     ) -> bool {
         protocol == Protocol::UDP
             && self.endpoints.get(&service).is_some_and(|serving| {
-                !serving.is_empty()
-                    && !serving.contains(&SocketAddr::new(address.to_ip(), port.get()))
+                !serving.contains(&SocketAddr::new(address.to_ip(), port.get()))
             })
     }
 }

@@ -6,14 +6,13 @@
 
 use std::{
     io,
-    net::SocketAddr,
     path::Path,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
 
-use proxy_common::{ServiceId, V4, V6};
+use proxy_common::{V4, V6};
 use tokio::sync::mpsc as channel;
 
 use super::{
@@ -24,17 +23,8 @@ use super::{
 use crate::{
     datapath::{map::MapError, tables::Flows},
     host::clock,
-    reconcile::LiveFlows,
+    reconcile::{LiveFlows, UdpServing},
 };
-
-/// The endpoints that serve a UDP Service port now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UdpServing {
-    /// The Service port.
-    pub service: ServiceId,
-    /// Ready endpoints, and those that are terminating and still serve.
-    pub endpoints: Vec<SocketAddr>,
-}
 
 /// The agent's end of the sweeper.
 #[derive(Debug)]

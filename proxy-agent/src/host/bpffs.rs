@@ -163,8 +163,10 @@ fn existing_ancestor(path: &Path) -> &Path {
 
 fn has_own_mount_namespace() -> bool {
     let own = fs::read_link("/proc/self/ns/mnt");
+    // Not everybody may look at process 1.
     let init = fs::read_link("/proc/1/ns/mnt");
     matches!((own, init), (Ok(own), Ok(init)) if own != init)
+        || mountinfo::read().is_ok_and(|mounts| mountinfo::netns_exec(&mounts).is_some())
 }
 
 #[cfg(test)]

@@ -25,12 +25,21 @@ pub enum CgroupError {
     Mounts(#[source] io::Error),
     /// No cgroup v2 mount is visible.
     #[error(
-        "no cgroup v2 mount is visible to this process. `ip netns exec` hides it: use \
-         `nsenter --net=/run/netns/NAME` instead, or mount it \
-         (`mount -t cgroup2 none DIRECTORY`) and give --cgroup-root DIRECTORY, or do without the \
-         socket path: --socket-lb-tcp off --socket-lb-udp off"
+        "no cgroup v2 is mounted: mount it (`mount -t cgroup2 none DIRECTORY`) and give \
+         --cgroup-root DIRECTORY, or do without the socket path: --socket-lb-tcp off \
+         --socket-lb-udp off"
     )]
-    Hidden,
+    NotMounted,
+    /// `ip netns exec` hides it.
+    #[error(
+        "`ip netns exec {netns}` hides the cgroup v2 mount (and bpffs): start the agent by `nsenter \
+         --net=/run/netns/{netns}` instead, or give --cgroup-root, or do without the socket path: \
+         --socket-lb-tcp off --socket-lb-udp off"
+    )]
+    Hidden {
+        /// The network namespace.
+        netns: String,
+    },
     /// `--cgroup-root` can't be opened.
     #[error("--cgroup-root {}: {source}", path.display())]
     Open {
@@ -41,8 +50,8 @@ pub enum CgroupError {
     },
     /// `--cgroup-root` is a directory of another file system.
     #[error(
-        "--cgroup-root {}: not a cgroup v2 directory: give one, the root of the hierarchy to serve \
-         every process of the node",
+        "--cgroup-root {}: not a cgroup v2 directory: give the root of the hierarchy, or a cgroup \
+         whose processes alone are to be served",
         path.display()
     )]
     NotCgroup2 {
@@ -67,13 +76,17 @@ pub fn choose(mounts: &[Mount]) -> Option<&Path> {
 /// # Errors
 /// See [`CgroupError`].
 pub fn find() -> Result<PathBuf, CgroupError> {
-    let mut mounts = mountinfo::read().map_err(CgroupError::Mounts)?;
-    mounts.retain(|mount| {
-        mount.kind == "cgroup2"
-            && statfs(&mount.mount_point)
-                .is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|t| t == CGROUP2_MAGIC))
+    let mounts = mountinfo::read().map_err(CgroupError::Mounts)?;
+    let mut seen = mounts.clone();
+    seen.retain(|mount| {
+        statfs(&mount.mount_point)
+            .is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|t| t == CGROUP2_MAGIC))
     });
-    choose(&mounts).map(Path::to_path_buf).ok_or(CgroupError::Hidden)
+    match (choose(&seen), mountinfo::netns_exec(&mounts)) {
+        (Some(path), _) => Ok(path.into()),
+        (None, Some(netns)) => Err(CgroupError::Hidden { netns: netns.into() }),
+        (None, None) => Err(CgroupError::NotMounted),
+    }
 }
 
 /// Opens `path`, which must be a cgroup v2 directory.

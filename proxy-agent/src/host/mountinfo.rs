@@ -2,7 +2,12 @@
 //!
 //! Pure but for [`read`]. Called by [`crate::host::cgroup`] and [`crate::host::bpffs`].
 
-use std::{ffi::OsString, fs, io, os::unix::ffi::OsStringExt, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
 
 /// One line of mountinfo (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +34,15 @@ pub fn read() -> io::Result<Vec<Mount>> {
 #[must_use]
 pub fn parse(text: &[u8]) -> Vec<Mount> {
     text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
+}
+
+/// The name of the network namespace whose `ip netns exec` this process runs under: that command
+/// hides what was mounted under /sys behind a sysfs whose source is the namespace's name.
+#[must_use]
+pub fn netns_exec(mounts: &[Mount]) -> Option<&str> {
+    let sys = mounts.iter().rev().find(|mount| mount.mount_point == Path::new("/sys"))?;
+    (sys.kind == "sysfs" && !matches!(sys.source.as_str(), "sysfs" | "sys" | "none"))
+        .then_some(sys.source.as_str())
 }
 
 fn parse_line(line: &[u8]) -> Option<Mount> {
@@ -68,7 +82,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 mod tests {
     use std::path::Path;
 
-    use super::parse;
+    use super::{netns_exec, parse};
 
     const HYBRID: &[u8] = b"\
 24 30 0:22 / /sys rw,relatime shared:2 - sysfs sysfs rw
@@ -84,6 +98,15 @@ mod tests {
         assert_eq!(mounts[3].kind, "cgroup2");
         assert_eq!(mounts[3].mount_point, Path::new("/sys/fs/cgroup/unified"));
         assert_eq!(mounts[1].source, "tmpfs");
+    }
+
+    #[test]
+    fn ip_netns_exec_is_known_by_the_sysfs_it_mounts() {
+        assert_eq!(netns_exec(&parse(HYBRID)), None);
+        let inside = parse(
+            b"24 30 0:22 / /sys rw - sysfs sysfs rw\n90 30 0:77 / /sys rw - sysfs node-a rw\n",
+        );
+        assert_eq!(netns_exec(&inside), Some("node-a"));
     }
 
     #[test]

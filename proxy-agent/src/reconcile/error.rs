@@ -1,5 +1,9 @@
 //! What can go wrong between the cluster's objects and the maps, and for whom.
 
+use std::net::SocketAddr;
+
+use proxy_common::ServiceId;
+
 use crate::{
     model::{Family, NamespacedName},
     store::StoreError,
@@ -73,4 +77,16 @@ pub struct Report {
     pub services: usize,
     /// What could not be done.
     pub failures: Vec<Failure>,
+    /// UDP Service ports whose serving endpoints changed; at first, all of them.
+    pub udp_serving: Vec<UdpServing>,
+}
+
+/// The endpoints that serve a UDP Service port of one family: flows to others are to be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UdpServing {
+    /// The Service port.
+    pub service: ServiceId,
+    /// Ready endpoints, and those that are terminating and still serve. Where there is none, and
+    /// when the port is gone, flows stay.
+    pub endpoints: Vec<SocketAddr>,
 }

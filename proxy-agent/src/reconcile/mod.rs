@@ -35,15 +35,15 @@ mod settings;
 mod slots;
 mod tables;
 
-pub use error::{Failure, ReconcileError, Report};
+pub use error::{Failure, ReconcileError, Report, UdpServing};
 pub use settings::Settings;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
-use proxy_common::{FrontendKind, Nanoseconds, ServiceId};
+use proxy_common::{FrontendKind, Nanoseconds, Protocol, ServiceId};
 
 use crate::{
     desired::{DesiredPort, DesiredService, FrontendKey, Vantage, desired, select_node_addresses},
@@ -90,6 +90,8 @@ pub struct Reconciler {
     config: ConfigElement,
     /// The ports of each Service that have a placement.
     ports: HashMap<NamespacedName, BTreeSet<PortKey>>,
+    /// The serving endpoints of UDP ports, as last reported.
+    udp_serving: HashMap<PortKey, Vec<SocketAddr>>,
     /// Services to look at.
     dirty: BTreeSet<NamespacedName>,
     /// Services to look at again when it is time.
@@ -128,6 +130,7 @@ impl Reconciler {
             tables,
             config,
             ports,
+            udp_serving: HashMap::new(),
             failed: BTreeSet::new(),
             retry: Retry::new(),
             settled: false,
@@ -341,15 +344,22 @@ impl Reconciler {
                     note_failure(report, name, error);
                 }
             }
+            self.report_serving(&key, port, report);
             ports.insert(key);
         }
         plans.push(plan::markers(name, &wanted.cluster_ips));
-        self.keep_ports(name, ports, now);
+        self.keep_ports(name, ports, now, report);
         plans
     }
 
     /// `name` has these ports now: what others had is let go.
-    fn keep_ports(&mut self, name: &NamespacedName, ports: BTreeSet<PortKey>, now: Nanoseconds) {
+    fn keep_ports(
+        &mut self,
+        name: &NamespacedName,
+        ports: BTreeSet<PortKey>,
+        now: Nanoseconds,
+        report: &mut Report,
+    ) {
         let before = if ports.is_empty() {
             self.ports.remove(name)
         } else {
@@ -357,6 +367,22 @@ impl Reconciler {
         };
         for port in before.iter().flatten().filter(|port| !ports.contains(port)) {
             self.tables.forget_placement(port, now);
+            if self.udp_serving.remove(port).is_some()
+                && let Some(service) = self.tables.ids.of(port)
+            {
+                report.udp_serving.push(UdpServing { service, endpoints: Vec::new() });
+            }
+        }
+    }
+
+    /// Reports the serving endpoints of a UDP port if they changed.
+    fn report_serving(&mut self, key: &PortKey, port: &DesiredPort, report: &mut Report) {
+        if key.name.protocol != Protocol::UDP || self.udp_serving.get(key) == Some(&port.serving) {
+            return;
+        }
+        if let Some(service) = self.tables.ids.of(key) {
+            self.udp_serving.insert(key.clone(), port.serving.clone());
+            report.udp_serving.push(UdpServing { service, endpoints: port.serving.clone() });
         }
     }
 
