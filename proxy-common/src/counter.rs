@@ -10,8 +10,8 @@ pub const COUNTERS: u32 = 64;
 pub enum Counter {
     /// A flow was opened on the packet path.
     FlowOpened,
-    /// A flow got its first answer and moved to the main tables.
-    FlowAnswered,
+    /// A flow was answered and went on, and moved to the main tables.
+    FlowSettled,
     /// A connection was translated at connect().
     SocketConnected,
     /// A datagram was translated at sendmsg().
@@ -25,7 +25,7 @@ pub enum Counter {
 impl Counter {
     /// Those that are neither rejects nor drops.
     pub const EVENTS: &'static [Self] =
-        &[Self::FlowOpened, Self::FlowAnswered, Self::SocketConnected, Self::SocketSent];
+        &[Self::FlowOpened, Self::FlowSettled, Self::SocketConnected, Self::SocketSent];
 
     /// The element of `COUNTERS`.
     #[inline(always)]
@@ -33,7 +33,7 @@ impl Counter {
     pub const fn index(self) -> u32 {
         match self {
             Self::FlowOpened => 0,
-            Self::FlowAnswered => 1,
+            Self::FlowSettled => 1,
             Self::SocketConnected => 2,
             Self::SocketSent => 3,
             Self::Reject(reason) => 8 + reason as u32,
@@ -46,7 +46,7 @@ impl Counter {
     pub const fn name(self) -> &'static str {
         match self {
             Self::FlowOpened => "flow-opened",
-            Self::FlowAnswered => "flow-answered",
+            Self::FlowSettled => "flow-settled",
             Self::SocketConnected => "socket-connected",
             Self::SocketSent => "socket-sent",
             Self::Reject(reason) => reason.name(),

@@ -30,12 +30,16 @@ impl FlowFlags {
     pub const FIN: Self = Self { bits: 1 };
     /// TCP: the last packet in this direction was a RST.
     pub const RST: Self = Self { bits: 2 };
-    /// Both directions have been seen: the flow lives in the main tables.
+    /// An answer has been seen. The next packet of the one who opened the flow moves it to the main
+    /// tables.
     pub const ANSWERED: Self = Self { bits: 4 };
     /// This half is the way of the answers; its pair is the way of the one who opened the flow.
     pub const REPLY: Self = Self { bits: 8 };
     /// The source to write is not known yet: the device that the packet leaves by decides.
     pub const PENDING: Self = Self { bits: 16 };
+    /// Forward half at ingress: the flow's packets get another source where they go out, so a pair
+    /// of halves more belongs to it.
+    pub const MASQUERADED: Self = Self { bits: 32 };
 
     /// No flag.
     #[must_use]

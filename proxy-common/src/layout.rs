@@ -43,9 +43,9 @@ pub const SERVICES_MAX: u32 = 1 << 17;
 pub const SLOTS_MAX: u32 = 1 << 20;
 /// Room for backends, per family.
 pub const BACKENDS_MAX: u32 = 1 << 18;
-/// Room for half flows that were answered, per family and direction.
+/// Room for settled half flows, per family and direction.
 pub const FLOWS_MAX: u32 = 1 << 19;
-/// Room for half flows that wait for an answer, per family and direction.
+/// Room for new half flows, per family and direction.
 pub const NEW_FLOWS_MAX: u32 = 1 << 16;
 /// Room for translated sockets, per family.
 pub const SOCKETS_MAX: u32 = 1 << 16;
@@ -92,56 +92,56 @@ pub const MAPS: &[MapSpec] = &[
         MapKind::Hash,
         ("Tuple<V4>", "Flow<V4>"),
         FLOWS_MAX,
-        "Answered flows at ingress: the tuple on the wire to the destination to write.",
+        "Settled flows at ingress: the tuple on the wire to the destination to write.",
     ),
     spec(
         "DST_FLOWS_V6",
         MapKind::Hash,
         ("Tuple<V6>", "Flow<V6>"),
         FLOWS_MAX,
-        "Answered flows at ingress: the tuple on the wire to the destination to write.",
+        "Settled flows at ingress: the tuple on the wire to the destination to write.",
     ),
     spec(
         "SRC_FLOWS_V4",
         MapKind::Hash,
         ("Tuple<V4>", "Flow<V4>"),
         FLOWS_MAX,
-        "Answered flows at egress: the tuple on the wire to the source to write.",
+        "Settled flows at egress: the tuple on the wire to the source to write.",
     ),
     spec(
         "SRC_FLOWS_V6",
         MapKind::Hash,
         ("Tuple<V6>", "Flow<V6>"),
         FLOWS_MAX,
-        "Answered flows at egress: the tuple on the wire to the source to write.",
+        "Settled flows at egress: the tuple on the wire to the source to write.",
     ),
     spec(
         "NEW_DST_FLOWS_V4",
         MapKind::LruHash,
         ("Tuple<V4>", "Flow<V4>"),
         NEW_FLOWS_MAX,
-        "Flows that wait for their first answer, at ingress: a flood evicts here and nowhere else.",
+        "New flows at ingress, until their opener sends on after an answer: a flood evicts here and nowhere else.",
     ),
     spec(
         "NEW_DST_FLOWS_V6",
         MapKind::LruHash,
         ("Tuple<V6>", "Flow<V6>"),
         NEW_FLOWS_MAX,
-        "Flows that wait for their first answer, at ingress: a flood evicts here and nowhere else.",
+        "New flows at ingress, until their opener sends on after an answer: a flood evicts here and nowhere else.",
     ),
     spec(
         "NEW_SRC_FLOWS_V4",
         MapKind::LruHash,
         ("Tuple<V4>", "Flow<V4>"),
         NEW_FLOWS_MAX,
-        "Flows that wait for their first answer, at egress.",
+        "New flows at egress.",
     ),
     spec(
         "NEW_SRC_FLOWS_V6",
         MapKind::LruHash,
         ("Tuple<V6>", "Flow<V6>"),
         NEW_FLOWS_MAX,
-        "Flows that wait for their first answer, at egress.",
+        "New flows at egress.",
     ),
     spec(
         "SERVICES_V4",

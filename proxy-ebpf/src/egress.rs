@@ -42,10 +42,10 @@ where
         None => {
             let mut found = Rewrite::default();
             let verdict = flow::follow_new(env, HOOK, &headers, bytes, &mut found);
-            let verdict = if verdict == Verdict::MASQUERADE {
-                masquerade::resolve(env, &headers.tuple, &mut found)
-            } else {
-                verdict
+            let verdict = match verdict {
+                Verdict::MASQUERADE => masquerade::resolve(env, &headers.tuple, &mut found),
+                Verdict::SETTLE => flow::settle(env, HOOK, &headers.tuple),
+                decided => decided,
             };
             if verdict != Verdict::TRANSLATED {
                 return verdict;

@@ -1,5 +1,9 @@
-//! Flows: opening them, following them, moving them to the main tables when they are answered, and
-//! ending them.
+//! Flows: opening them, following them, moving them to the main tables when both ends have shown
+//! that they mean it, and ending them.
+//!
+//! A flow is new until the one who opened it sends on after an answer: a flood of packets with made-up
+//! sources never gets that far, even where every one of them is answered. New flows are in tables
+//! that evict.
 //!
 //! A flow has two halves, one at ingress and one at egress; each is found by the tuple on the wire
 //! and leads to the other (`Flow::src_key`, `Flow::dst_key`). The half that the first packet meets
@@ -30,6 +34,8 @@ struct Met<A> {
     rewrite: Rewrite<A>,
     /// The flags before this packet.
     flags: FlowFlags,
+    /// A [`FlowKind`] as its number.
+    kind: u8,
 }
 
 impl<A: Network> Met<A> {
@@ -47,7 +53,7 @@ impl<A: Network> Met<A> {
 }
 
 impl Hook {
-    /// The table of answered flows at this hook.
+    /// The table of settled flows at this hook.
     #[inline(always)]
     #[must_use]
     pub const fn flows(self) -> FlowTable {
@@ -57,7 +63,7 @@ impl Hook {
         }
     }
 
-    /// The table of flows that wait for an answer at this hook.
+    /// The table of new flows at this hook.
     #[inline(always)]
     #[must_use]
     pub const fn new_flows(self) -> FlowTable {
@@ -103,6 +109,7 @@ where
                 other_port: flow.other_port,
             },
             flags: flow.flags,
+            kind: flow.kind,
         };
         flow.last_seen = now;
         flow.packets = flow.packets.wrapping_add(1);
@@ -115,7 +122,7 @@ where
     })
 }
 
-/// What to write into a packet of an answered flow. A SYN on a connection that has ended belongs to
+/// What to write into a packet of a settled flow. A SYN on a connection that has ended belongs to
 /// none: the old flow is removed.
 #[inline(always)]
 pub fn follow<A, E>(env: &E, hook: Hook, headers: &Headers<A>, bytes: u64) -> Option<Rewrite<A>>
@@ -128,9 +135,10 @@ where
     if begins_anew { None } else { Some(met.rewrite) }
 }
 
-/// What to write into a packet of a flow that waits for its answer, into `found`.
+/// What to write into a packet of a new flow, into `found`.
 ///
 /// [`Verdict::PASS`]: there is no such flow. [`Verdict::MASQUERADE`]: its source isn't known yet.
+/// [`Verdict::SETTLE`]: with this packet it is to be settled.
 #[inline(never)]
 pub fn follow_new<A, E>(
     env: &E,
@@ -148,13 +156,27 @@ where
         return Verdict::MASQUERADE;
     }
     *found = met.rewrite;
-    if met.flags.contains(FlowFlags::REPLY) {
-        return answer(env, hook, &headers.tuple);
+    let is_reply = met.flags.contains(FlowFlags::REPLY);
+    let settles = if met.kind == FlowKind::Direct as u8 {
+        // Nobody looks for a new flow on behalf of a packet that continues one and is no frontend's.
+        is_reply
+    } else {
+        !is_reply
+            && met.flags.contains(FlowFlags::ANSWERED)
+            && !headers.opens_tcp()
+            && !headers.flags.rst()
+    };
+    if settles {
+        return Verdict::SETTLE;
     }
-    // The forward half of a flow that nobody answers keeps its reply half from being evicted.
+    // A half that is used keeps the other one from being evicted.
+    let news = if is_reply { FlowFlags::ANSWERED } else { FlowFlags::empty() };
     let now = env.now();
     let other = met.other_key(hook, &headers.tuple);
-    env.with_flow(hook.other().new_flows(), &other, |flow| flow.last_seen = now);
+    env.with_flow(hook.other().new_flows(), &other, |flow| {
+        flow.last_seen = now;
+        flow.flags = flow.flags.union(news);
+    });
     Verdict::TRANSLATED
 }
 
@@ -162,6 +184,8 @@ where
 /// other than a SYN shows that the other end did not believe it (it was out of window).
 #[inline(always)]
 fn flags_after(flags: FlowFlags, tcp: TcpFlags) -> FlowFlags {
+    let flags =
+        if flags.contains(FlowFlags::REPLY) { flags.union(FlowFlags::ANSWERED) } else { flags };
     if tcp.rst() {
         flags.union(FlowFlags::RST)
     } else if tcp.syn() {
@@ -206,45 +230,76 @@ where
     closed
 }
 
-/// Moves both halves of a flow to the main tables: the packet with `key` at `hook` is its first
-/// answer. When there is no room the flow stays where it is, and the answer must not go on, or the
-/// connection would be established and then forgotten.
-#[inline(always)]
-fn answer<A, E>(env: &E, hook: Hook, key: &Tuple<A>) -> Verdict
+/// Moves the new flow with the half under `key` at `hook` to the main tables. When there is no room
+/// the flow stays where it is, and the packet must not go on: the connection would be established
+/// and then forgotten.
+///
+/// [`Verdict::MASQUERADE`]: done, and the pair that masquerades the flow has to follow.
+#[inline(never)]
+pub fn settle<A, E>(env: &E, hook: Hook, key: &Tuple<A>) -> Verdict
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    // Concurrency: another CPU may be moving the same flow, or a flood may have evicted a half.
-    // Whoever comes second finds the flow in the main tables or not at all.
-    // verifier: one half at a time, for the stack is small.
-    let Some(reply) = answered(env, hook.new_flows(), key) else { return Verdict::TRANSLATED };
-    let other = other_key(hook, key, &reply);
-    if !env.insert_flow(hook.flows(), key, &reply, Insert::Replace) {
+    // Concurrency: another CPU may be settling the same flow. Whoever comes second finds nothing to
+    // do, or writes the same once more.
+    // verifier: one half at a time in the same memory, for the stack is small.
+    let Some(mut half) = copy(env, hook.new_flows(), key) else { return Verdict::TRANSLATED };
+    let other = other_key(hook, key, &half);
+    let masqueraded = half.flags.contains(FlowFlags::MASQUERADED);
+    if !env.insert_flow(hook.flows(), key, &half, Insert::Replace) {
         return Verdict::drop(DropReason::FlowTableFull);
     }
-    let inserted = match answered(env, hook.other().new_flows(), &other) {
-        Some(forward) => env.insert_flow(hook.other().flows(), &other, &forward, Insert::Replace),
-        None => false,
-    };
-    if !inserted {
+    match copy(env, hook.other().new_flows(), &other) {
+        Some(there) => half = there,
+        None => turn(&mut half, hook, key),
+    }
+    if !env.insert_flow(hook.other().flows(), &other, &half, Insert::Replace) {
         env.remove_flow(hook.flows(), key);
         return Verdict::drop(DropReason::FlowTableFull);
     }
     env.remove_flow(hook.new_flows(), key);
     env.remove_flow(hook.other().new_flows(), &other);
-    env.count(Counter::FlowAnswered);
-    Verdict::TRANSLATED
+    env.count(Counter::FlowSettled);
+    if masqueraded { Verdict::MASQUERADE } else { Verdict::TRANSLATED }
+}
+
+/// Settles the pair that masquerades the flow of `tuple`, whose packets become `found` at ingress.
+#[inline(never)]
+pub fn settle_masquerade<A, E>(env: &E, tuple: &Tuple<A>, found: &Rewrite<A>) -> Verdict
+where
+    A: Network,
+    E: Maps<A> + Kernel,
+{
+    let key =
+        Tuple::new((tuple.source, found.other_port), (found.address, found.port), tuple.protocol);
+    settle(env, Hook::Egress, &key)
 }
 
 /// A copy of the half under `key`, as it is to be in the main tables.
 #[inline(always)]
-fn answered<A, E>(env: &E, table: FlowTable, key: &Tuple<A>) -> Option<Flow<A>>
+fn copy<A, E>(env: &E, table: FlowTable, key: &Tuple<A>) -> Option<Flow<A>>
 where
     A: Network,
     E: Maps<A>,
 {
     env.with_flow(table, key, |flow| Flow { flags: flow.flags.union(FlowFlags::ANSWERED), ..*flow })
+}
+
+/// Makes the other half of `half`, which is under `key` at `hook`: for one that a flood evicted.
+#[inline(always)]
+fn turn<A: Address>(half: &mut Flow<A>, hook: Hook, key: &Tuple<A>) {
+    let flags = if half.flags.contains(FlowFlags::REPLY) {
+        FlowFlags::ANSWERED
+    } else {
+        FlowFlags::ANSWERED.union(FlowFlags::REPLY)
+    };
+    match hook {
+        Hook::Ingress => {
+            half.write((key.destination, key.destination_port, key.source_port), flags);
+        }
+        Hook::Egress => half.write((key.source, key.source_port, key.destination_port), flags),
+    }
 }
 
 /// What a new flow is to do.
@@ -298,6 +353,16 @@ where
     A: Network,
     E: Maps<A> + Kernel,
 {
+    // Concurrency: between the look-ups of this packet another CPU may have settled its flow.
+    let settled = env.with_flow(FlowTable::Dst, tuple, |flow| Rewrite {
+        address: flow.address,
+        port: flow.port,
+        other_port: flow.other_port,
+    });
+    if let Some(settled) = settled {
+        *found = settled;
+        return Verdict::TRANSLATED;
+    }
     let mut reply_key = opening.reply_key(tuple);
     // verifier: one half at a time in the same memory, for the stack is small.
     let kind = if opening.direct { FlowKind::Direct } else { FlowKind::Service };
@@ -312,7 +377,8 @@ where
         reply_key.destination_port = fresh_port(env.random());
     }
     let source_port = reply_key.destination_port;
-    half.write((opening.address, opening.port, source_port), FlowFlags::empty());
+    let flags = if opening.masquerade { FlowFlags::MASQUERADED } else { FlowFlags::empty() };
+    half.write((opening.address, opening.port, source_port), flags);
     if !env.insert_flow(FlowTable::NewDst, tuple, &half, Insert::Replace) {
         return Verdict::drop(DropReason::FlowTableFull);
     }

@@ -82,7 +82,7 @@ where
     Err(without_transport(env, &headers.tuple.destination, interest, reason))
 }
 
-/// What becomes of a packet that belongs to no answered flow. [`Verdict::TRANSLATED`]: `found` says
+/// What becomes of a packet that belongs to no settled flow. [`Verdict::TRANSLATED`]: `found` says
 /// what to write.
 #[inline(always)]
 fn first_packet<A, E>(
@@ -101,6 +101,13 @@ where
         return Verdict::PASS;
     }
     let verdict = flow::follow_new(env, HOOK, headers, bytes, found);
+    if verdict == Verdict::SETTLE {
+        let settled = flow::settle(env, HOOK, &headers.tuple);
+        if settled == Verdict::MASQUERADE {
+            return flow::settle_masquerade(env, &headers.tuple, found);
+        }
+        return settled;
+    }
     if verdict != Verdict::PASS {
         return verdict;
     }

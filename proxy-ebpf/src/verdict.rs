@@ -41,6 +41,9 @@ impl Verdict {
     /// Never leaves [`crate::egress`].
     pub const MASQUERADE: Self = Self { code: 2 };
 
+    /// Translated, if the flow can be settled. Never leaves [`crate::ingress`] and [`crate::egress`].
+    pub const SETTLE: Self = Self { code: 3 };
+
     /// Thrown away.
     #[inline(always)]
     pub const fn drop(reason: DropReason) -> Self {
