@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -66,7 +66,7 @@ impl Agent {
     /// Starts the agent of a given binary and waits until it serves.
     pub fn start_by(sluice: &Sluice, node: &Node, flags: &AgentFlags) -> Result<Self> {
         let mut agent = Self::launch(sluice, node, flags)?;
-        agent.wait_until_ready().with_context(|| agent.log_tail())?;
+        agent.wait_until_ready()?;
         Ok(agent)
     }
 
@@ -113,10 +113,10 @@ impl Agent {
                 return Ok(line.to_owned());
             }
             if let Some(status) = ended {
-                bail!("the agent ended with {status}");
+                bail!("the agent ended with {status}; {}", self.log_tail());
             }
             if start.elapsed() > patience {
-                bail!("the agent logged nothing of the kind within {patience:?}");
+                bail!("nothing of the kind within {patience:?}; {}", self.log_tail());
             }
             thread::sleep(Duration::from_millis(5));
         }

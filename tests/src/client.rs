@@ -61,6 +61,7 @@ impl<'a> TcpClient<'a> {
             from_port: None,
             mapped: false,
             ip_options: Vec::new(),
+            abort: false,
             timeout_ms: PATIENCE_MS,
             keep: false,
             bulk: None,
@@ -77,6 +78,12 @@ impl<'a> TcpClient<'a> {
     /// Uses an IPv6 socket for an IPv4 address.
     pub fn mapped(mut self) -> Self {
         self.request.mapped = true;
+        self
+    }
+
+    /// Ends the connection with a RST instead of a FIN: its port can be used again at once.
+    pub fn aborting(mut self) -> Self {
+        self.request.abort = true;
         self
     }
 

@@ -46,7 +46,7 @@ impl Fabric {
             "link add name fabric type bridge mcast_snooping 0
              link set fabric up
              address add {gateway_v4}/{v4} dev fabric
-             address add {gateway_v6}/{v6} dev fabric"
+             address add {gateway_v6}/{v6} dev fabric nodad"
         ))?;
         Ok(Self { namespace, members: Mutex::new(Vec::new()) })
     }
@@ -75,7 +75,7 @@ impl Fabric {
         let mut lines = format!(
             "link set {UPLINK} up
              address add {}/{v4} dev {UPLINK}
-             address add {}/{v6} dev {UPLINK}
+             address add {}/{v6} dev {UPLINK} nodad
              route add default via {}
              route add default via {}\n",
             addresses.v4, addresses.v6, GATEWAY.v4, GATEWAY.v6

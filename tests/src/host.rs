@@ -17,6 +17,7 @@ use crate::{
     Addresses, Cgroup, Counters, Family, NetNs, Server, TcpClient, UdpClient, Wire,
     client::Session,
     lab::Shared,
+    offload,
     probe::{PingRequest, Report, Request},
     process::{enter_cgroup, enter_namespace},
 };
@@ -138,6 +139,22 @@ impl Host {
     /// Opens a raw view of a device of this host.
     pub fn wire(&self, device: &str) -> Result<Wire> {
         Wire::open(self.namespace(), device)
+    }
+
+    /// Has a device of this host finish checksums in software, before packets leave by it.
+    pub fn finish_checksums_on(&self, device: &str) -> Result<()> {
+        offload::set(self.namespace(), device, false)
+    }
+
+    /// The other end of the veth `device` of this host, as `node` names it.
+    pub fn peer_of(&self, device: &str, node: &Self) -> Result<String> {
+        let links = self.namespace().ip_json(&["link", "show", "dev", device])?;
+        let index = links[0]["link_index"].as_u64().context("no veth has that name")?;
+        let others = node.namespace().ip_json(&["link", "show"])?;
+        let other = others.as_array().and_then(|others| {
+            others.iter().find(|other| other["ifindex"].as_u64() == Some(index))
+        });
+        text(other.context("its other end is elsewhere")?, "ifname")
     }
 
     /// The kernel's network counters of this host.

@@ -21,6 +21,7 @@ mod leftovers;
 pub mod manifest;
 mod namespace;
 mod node;
+mod offload;
 pub mod packet;
 pub mod probe;
 mod process;

@@ -23,27 +23,36 @@ impl Seen {
     /// followed: the packet's protocol is then that of the first of them.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let (source, destination, protocol, segment, length) = match bytes.first()? >> 4 {
+        let mut seen = Self::parse_quoted(bytes)?;
+        // Short frames are padded by the device.
+        let length = seen.length();
+        if seen.bytes.len() < length {
+            return None;
+        }
+        seen.bytes.truncate(length);
+        Some(seen)
+    }
+
+    /// Like [`Self::parse`], of a packet of which only the start is there.
+    #[must_use]
+    pub fn parse_quoted(bytes: &[u8]) -> Option<Self> {
+        let (source, destination, protocol, segment) = match bytes.first()? >> 4 {
             4 => {
                 let header = bytes.first_chunk::<IPV4_HEADER>()?;
                 let source: [u8; 4] = header[12..16].try_into().ok()?;
                 let destination: [u8; 4] = header[16..20].try_into().ok()?;
-                let length = u16::from_be_bytes([header[2], header[3]]);
                 let segment = usize::from(header[0] & 0xf) * 4;
-                (IpAddr::from(source), IpAddr::from(destination), header[9], segment, length.into())
+                (IpAddr::from(source), IpAddr::from(destination), header[9], segment)
             }
             6 => {
                 let header = bytes.first_chunk::<IPV6_HEADER>()?;
                 let source: [u8; 16] = header[8..24].try_into().ok()?;
                 let destination: [u8; 16] = header[24..40].try_into().ok()?;
-                let length = IPV6_HEADER + usize::from(u16::from_be_bytes([header[4], header[5]]));
-                (source.into(), destination.into(), header[6], IPV6_HEADER, length)
+                (source.into(), destination.into(), header[6], IPV6_HEADER)
             }
             _ => return None,
         };
-        // Short frames are padded by the device.
-        let bytes = bytes.get(..length)?.to_vec();
-        Some(Self { bytes, source, destination, protocol, segment })
+        Some(Self { bytes: bytes.to_vec(), source, destination, protocol, segment })
     }
 
     /// Every byte from the network header on.
@@ -115,6 +124,13 @@ impl Seen {
             protocol => pseudo_header(self.source, self.destination, protocol, segment.len()),
         };
         header_is_right && checksum(&[&pseudo, segment]) == 0
+    }
+
+    /// The packet's length as its header tells it.
+    fn length(&self) -> usize {
+        let at =
+            |offset| usize::from(u16::from_be_bytes([self.bytes[offset], self.bytes[offset + 1]]));
+        if self.source.is_ipv4() { at(2) } else { IPV6_HEADER + at(4) }
     }
 
     fn port(&self, offset: usize) -> u16 {

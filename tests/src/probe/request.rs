@@ -29,6 +29,8 @@ pub struct TcpRequest {
     pub mapped: bool,
     /// IPv4 options that every packet carries (`IP_OPTIONS`).
     pub ip_options: Vec<u8>,
+    /// End the connection with a RST, so that its port is free at once.
+    pub abort: bool,
     /// How long to wait for the connection, and for each answer.
     pub timeout_ms: u64,
     /// Keep it open for [`Request::Again`].

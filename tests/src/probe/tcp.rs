@@ -52,6 +52,9 @@ impl Connection {
             if !request.ip_options.is_empty() {
                 socket::set_ip_options(socket.as_fd(), &request.ip_options)?;
             }
+            if request.abort {
+                socket.set_linger(Some(Duration::ZERO))?;
+            }
             socket.set_read_timeout(Some(patience))?;
             socket.set_write_timeout(Some(patience))?;
             socket.set_tcp_nodelay(true)?;

@@ -24,7 +24,7 @@ pub(super) fn add(node: &Node, pod: &Host) -> Result<Addresses> {
     let path = pod.namespace().path().display();
     node.namespace().ip(&format!(
         "link add name {host_side} type veth peer name {POD_DEVICE} netns {path}
-         address add {GATEWAY_V6}/64 dev {host_side}
+         address add {GATEWAY_V6}/64 dev {host_side} nodad
          link set {host_side} up
          route add {v4}/32 dev {host_side}
          route add {v6}/128 dev {host_side}"
@@ -33,7 +33,7 @@ pub(super) fn add(node: &Node, pod: &Host) -> Result<Addresses> {
     pod.namespace().ip(&format!(
         "link set {POD_DEVICE} up
          address add {v4}/32 dev {POD_DEVICE}
-         address add {v6}/128 dev {POD_DEVICE}
+         address add {v6}/128 dev {POD_DEVICE} nodad
          route add {GATEWAY_V4} dev {POD_DEVICE} scope link
          route add default via {GATEWAY_V4}
          route add default via {GATEWAY_V6} dev {POD_DEVICE}"

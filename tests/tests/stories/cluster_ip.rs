@@ -97,7 +97,7 @@ fn the_path_that_was_asked_for_is_taken(shape: Shape) -> Result<()> {
                 Path::Socket => answer.endpoint,
             };
             wire.expect(Duration::from_secs(1), |seen| {
-                seen.source() == answer.local && seen.destination() == on_the_wire
+                seen.source() == answer.client_seen && seen.destination() == on_the_wire
             })?;
         }
     }

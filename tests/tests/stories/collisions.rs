@@ -64,8 +64,8 @@ fn a_client_port_is_used_again_for_another_endpoint() -> Result<()> {
     let (cluster, web, _agent) = Cluster::serving(SHAPE)?;
     for family in Family::BOTH {
         for _ in 0..30 {
-            let answer = cluster.client.tcp(web.http(family)).from_port(PORT).ask()?;
-            assert_eq!(answer.peer, Some(web.http(family)));
+            let client = cluster.client.tcp(web.http(family)).from_port(PORT);
+            assert_eq!(client.aborting().ask()?.peer, Some(web.http(family)));
         }
     }
     Ok(())

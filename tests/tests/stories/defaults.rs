@@ -18,7 +18,7 @@ fn tcp_of_pods_is_translated_at_the_socket_and_udp_on_the_wire() -> Result<()> {
         wire.expect(Duration::from_secs(1), |seen| seen.destination() == tcp.endpoint)?;
         let udp = cluster.client.udp(web.dns(family)).ask()?;
         wire.expect(Duration::from_secs(1), |seen| {
-            seen.source() == udp.local && seen.destination() == web.dns(family)
+            seen.source() == udp.client_seen && seen.destination() == web.dns(family)
         })?;
     }
     Ok(())

@@ -9,6 +9,7 @@ mod cluster;
 
 mod agent_gone;
 mod bulk;
+mod checksums;
 mod cluster_ip;
 mod collisions;
 mod defaults;

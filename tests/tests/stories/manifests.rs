@@ -85,7 +85,7 @@ fn a_broken_file_is_reported_and_what_was_good_stays() -> Result<()> {
     manifest::write_text(
         &directory,
         "web.yaml",
-        &whole.replace("\"port\": 80", "\"port\": \"x\""),
+        &whole.replace("\"port\": 80,", "\"port\": \"x\","),
     )?;
     let line = agent.wait_for_log(PATIENCE, |line| line.contains("web.yaml"))?;
     assert!(line.contains("port"), "the log names the field: {line}");

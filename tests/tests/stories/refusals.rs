@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::{
     AgentFlags, Family, Host, Wiring, packet,
     probe::{Failure, Trouble},
@@ -76,31 +76,44 @@ fn processes_of_the_node_are_refused_at_the_socket() -> Result<()> {
 #[test]
 fn a_refusal_on_the_wire_is_a_whole_packet_from_the_frontend() -> Result<()> {
     for wiring in Wiring::ALL {
-        let cluster = Cluster::new(wiring)?;
-        let empty = cluster.web(&[])?;
-        let _agent = cluster.a.start_agent(&Shape { wiring, path: Path::Packet }.flags())?;
-        for family in Family::BOTH {
-            let wire = cluster.client.wire("eth0")?;
-            cluster.client.tcp(empty.http(family)).refusal()?;
-            let client = cluster.client.address(family);
-            let frontend = empty.addresses.of(family);
-            let reset = wire.expect(A_SECOND, |seen| {
-                seen.is_between(frontend, client) && seen.tcp_flags().is_some()
-            })?;
-            assert_eq!(reset.source(), empty.http(family));
-            assert_eq!(reset.tcp_flags(), Some(packet::TCP_RST | packet::TCP_ACK));
-            assert!(reset.checksum_is_right(), "{wiring}, {family}: {reset:?}");
-
-            cluster.client.udp(empty.dns(family)).refusal()?;
-            let error = wire.expect(A_SECOND, |seen| {
-                seen.destination().ip() == client && seen.icmp() == Some(port_unreachable(family))
-            })?;
-            assert!(error.checksum_is_right(), "{wiring}, {family}: {error:?}");
-            let sent = wire_of(&error)?;
-            assert_eq!(sent.source().ip(), client);
-            assert_eq!(sent.destination(), empty.dns(family));
+        for offloaded in [true, false] {
+            let cluster = Cluster::new(wiring)?;
+            let empty = cluster.web(&[])?;
+            let _agent = cluster.a.start_agent(&Shape { wiring, path: Path::Packet }.flags())?;
+            if !offloaded {
+                cluster.client.finish_checksums_on("eth0")?;
+            }
+            // What leaves towards the client is finished, so that it can be checked here.
+            let host_side = cluster.client.peer_of("eth0", &cluster.a)?;
+            cluster.a.finish_checksums_on(&host_side)?;
+            for family in Family::BOTH {
+                assert_whole_refusals(&cluster, empty, family)
+                    .with_context(|| format!("{wiring}, {family}, client's offload {offloaded}"))?;
+            }
         }
     }
+    Ok(())
+}
+
+fn assert_whole_refusals(cluster: &Cluster, empty: Web, family: Family) -> Result<()> {
+    let wire = cluster.client.wire("eth0")?;
+    let (client, frontend) = (cluster.client.address(family), empty.addresses.of(family));
+    cluster.client.tcp(empty.http(family)).refusal()?;
+    let reset = wire
+        .expect(A_SECOND, |seen| seen.is_between(frontend, client) && seen.tcp_flags().is_some())?;
+    ensure!(reset.source() == empty.http(family));
+    ensure!(reset.tcp_flags() == Some(packet::TCP_RST | packet::TCP_ACK), "{reset:?}");
+    ensure!(reset.checksum_is_right(), "wrong checksum: {reset:?}");
+
+    cluster.client.udp(empty.dns(family)).refusal()?;
+    let error = wire.expect(A_SECOND, |seen| {
+        seen.destination().ip() == client && seen.icmp() == Some(port_unreachable(family))
+    })?;
+    ensure!(error.checksum_is_right(), "wrong checksum: {error:?}");
+    let quoted = error.quoted().context("an ICMP error quotes")?;
+    let sent = packet::Seen::parse_quoted(quoted).context("it quotes no packet")?;
+    ensure!(sent.source().ip() == client, "it quotes {sent:?}");
+    ensure!(sent.destination() == empty.dns(family), "it quotes {sent:?}");
     Ok(())
 }
 
@@ -147,12 +160,4 @@ fn port_unreachable(family: Family) -> (u8, u8) {
         Family::V4 => (3, 3),
         Family::V6 => (1, 4),
     }
-}
-
-/// The packet that an ICMP error quotes.
-fn wire_of(error: &packet::Seen) -> Result<packet::Seen> {
-    error
-        .quoted()
-        .and_then(packet::Seen::parse)
-        .ok_or_else(|| anyhow::anyhow!("{error:?} quotes no whole packet"))
 }

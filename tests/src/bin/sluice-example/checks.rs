@@ -187,7 +187,8 @@ impl Check {
         if self.on_the_wire.is_none()
             && let Some(wire) = wire
         {
-            let sent = wire.expect(Duration::from_secs(1), |seen| seen.source() == answer.local);
+            let sent =
+                wire.expect(Duration::from_secs(1), |seen| seen.source() == answer.client_seen);
             self.on_the_wire = sent.ok().map(|seen| seen.destination());
         }
         self.client_saw.extend(client_saw);
