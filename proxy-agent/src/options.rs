@@ -4,6 +4,7 @@
 //! that can be wrong is found here, before anything is touched. Called by [`crate::cli`].
 
 mod duration;
+mod flags;
 
 use std::{
     fs, io,
@@ -11,11 +12,12 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
 use proxy_common::Scope;
-use serde::{Deserialize, Deserializer};
 
-pub use self::duration::{DurationError, Span};
+pub use self::{
+    duration::{DurationError, Span},
+    flags::{Flags, LogFormat, SocketScope},
+};
 use crate::{
     datapath::DeviceHook,
     devices::selector::{GlobError, Selector},
@@ -24,132 +26,6 @@ use crate::{
 
 /// Where everything is pinned unless flags say otherwise.
 pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/sluice";
-
-/// Declares the flags once, for the command line and for `--config`, and how one set of them gives
-/// way to another.
-macro_rules! flags {
-    ($($(#[$meta:meta])* $name:ident: $type:ty,)*) => {
-        /// Flags of `sluice agent`, and fields of the file that `--config` names.
-        #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
-        #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-        pub struct Flags {
-            $($(#[$meta])* pub $name: Option<$type>,)*
-        }
-
-        impl Flags {
-            /// These flags, and `other`'s where they say nothing.
-            #[must_use]
-            pub fn or(self, other: Self) -> Self {
-                Self { $($name: self.$name.or(other.$name),)* }
-            }
-        }
-    };
-}
-
-flags! {
-    /// Name of the node, as its Node object and `nodeName` of endpoints have it [default: the host's name]
-    #[arg(long, value_name = "NAME")]
-    node_name: String,
-    /// Directory of manifests (Service, EndpointSlice, Node, ServiceCIDR) to serve and follow,
-    /// instead of a cluster
-    #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
-    manifests: PathBuf,
-    /// Cluster to serve [default: $KUBECONFIG, or the cluster that this process runs in]
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: PathBuf,
-    /// Where programs' links and maps are pinned [default: /sys/fs/bpf/sluice]
-    #[arg(long, value_name = "DIR")]
-    pin_path: PathBuf,
-    /// cgroup v2 directory whose processes the socket path serves [default: found]
-    #[arg(long, value_name = "DIR")]
-    cgroup_root: PathBuf,
-    /// Devices towards other machines, as globs [default: found]
-    #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
-    #[serde(deserialize_with = "globs")]
-    uplink_devices: Vec<String>,
-    /// Devices of pods and VMs, as globs [default: found]
-    #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
-    #[serde(deserialize_with = "globs")]
-    workload_devices: Vec<String>,
-    /// Whose TCP connections are translated at connect() [default: all]
-    #[arg(long, value_name = "SCOPE")]
-    socket_lb_tcp: SocketScope,
-    /// Whose UDP sockets are translated at connect() and sendmsg() [default: host]
-    #[arg(long, value_name = "SCOPE")]
-    socket_lb_udp: SocketScope,
-    /// How programs are attached to devices [default: auto]
-    #[arg(long, value_name = "HOOK")]
-    device_hook: DeviceHook,
-    /// How often flow tables are searched for flows that are over [default: 5s]
-    #[arg(long, value_name = "DURATION")]
-    sweep_interval: Span,
-    /// How long an established TCP connection may be idle [default: 24h]
-    #[arg(long, value_name = "DURATION")]
-    timeout_tcp_established: Span,
-    /// How long a TCP connection that one end has closed may be idle [default: 1h]
-    #[arg(long, value_name = "DURATION")]
-    timeout_tcp_close_wait: Span,
-    /// How long a TCP handshake may take [default: 60s]
-    #[arg(long, value_name = "DURATION")]
-    timeout_tcp_syn: Span,
-    /// How long a TCP connection that both ends have closed is kept [default: 120s]
-    #[arg(long, value_name = "DURATION")]
-    timeout_tcp_time_wait: Span,
-    /// How long a TCP connection that was reset is kept [default: 10s]
-    #[arg(long, value_name = "DURATION")]
-    timeout_tcp_reset: Span,
-    /// How long a UDP flow may wait for an answer [default: 30s]
-    #[arg(long, value_name = "DURATION")]
-    timeout_udp_unanswered: Span,
-    /// How long an answered UDP flow may be idle [default: 180s]
-    #[arg(long, value_name = "DURATION")]
-    timeout_udp_stream: Span,
-    /// How long an SCTP association may wait for an answer [default: 60s]
-    #[arg(long, value_name = "DURATION")]
-    timeout_sctp_unanswered: Span,
-    /// How long an SCTP association may be idle [default: 1h]
-    #[arg(long, value_name = "DURATION")]
-    timeout_sctp_established: Span,
-    /// What is logged: a level, or directives such as info,proxy_agent::devices=debug [default: info]
-    #[arg(long, value_name = "FILTER")]
-    log_level: String,
-    /// How it is logged [default: text]
-    #[arg(long, value_name = "FORMAT")]
-    log_format: LogFormat,
-}
-
-/// Whose sockets the socket path translates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SocketScope {
-    /// Nobody's
-    Off,
-    /// Those of processes in the node's own network namespace
-    Host,
-    /// Those of every process under the cgroup root
-    All,
-}
-
-impl From<SocketScope> for Scope {
-    fn from(scope: SocketScope) -> Self {
-        match scope {
-            SocketScope::Off => Self::Off,
-            SocketScope::Host => Self::Host,
-            SocketScope::All => Self::All,
-        }
-    }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
-    /// For people
-    #[default]
-    Text,
-    /// One JSON object a line
-    Json,
-}
 
 /// Where objects come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,22 +115,6 @@ pub enum OptionsError {
 }
 
 impl Flags {
-    /// Reads `--config FILE`.
-    ///
-    /// # Errors
-    /// See [`OptionsError`].
-    pub fn from_file(path: &Path) -> Result<Self, OptionsError> {
-        let text = fs::read_to_string(path)
-            .map_err(|source| OptionsError::Config { path: path.into(), source })?;
-        if text.trim().is_empty() {
-            return Ok(Self::default());
-        }
-        serde_saphyr::from_str(&text).map_err(|source| OptionsError::ConfigSyntax {
-            path: path.into(),
-            source: Box::new(source),
-        })
-    }
-
     /// What the flags mean.
     ///
     /// # Errors
@@ -329,20 +189,6 @@ fn node_name(name: Option<String>) -> Result<String, OptionsError> {
     } else {
         Err(OptionsError::NodeName(name))
     }
-}
-
-/// A list of globs, or one string of them with commas between.
-fn globs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(Some(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(text) => text.split(',').map(|glob| glob.trim().to_owned()).collect(),
-        OneOrMany::Many(globs) => globs,
-    }))
 }
 
 #[cfg(test)]

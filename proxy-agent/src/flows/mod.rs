@@ -10,6 +10,7 @@ pub mod pair;
 pub mod serving;
 pub mod sweep;
 pub mod sweeper;
+pub mod table;
 pub mod timeouts;
 
 pub use timeouts::Timeouts;

@@ -6,17 +6,18 @@
 
 use std::time::Duration;
 
-use proxy_common::{Flow, Nanoseconds, ServiceId, Tuple};
+use proxy_common::{Address, Flow, FlowFlags, Nanoseconds, ServiceId, Tuple};
 
 use super::{
     Timeouts,
     expiry::{self, expired, idle},
     pair::{Half, endpoint, in_order},
     serving::Serving,
+    table::HalfTable,
 };
 use crate::{
     datapath::{
-        map::{Map, MapError},
+        map::MapError,
         tables::{Family, Flows},
     },
     reconcile::LiveFlows,
@@ -62,8 +63,6 @@ impl Swept {
     }
 }
 
-type Table<A> = Map<Tuple<A>, Flow<A>>;
-
 /// Walks through all four tables of a family.
 ///
 /// # Errors
@@ -84,9 +83,10 @@ enum End {
     Orphan,
 }
 
-fn sweep_pair<A: Family>(
-    dst: &Table<A>,
-    src: &Table<A>,
+/// Walks through one generation of halves: those at ingress and those at egress.
+fn sweep_pair<A: Address, T: HalfTable<A>>(
+    dst: &T,
+    src: &T,
     rules: &Rules<'_>,
     live: &mut LiveFlows,
 ) -> Result<Swept, MapError> {
@@ -96,14 +96,12 @@ fn sweep_pair<A: Family>(
         note(live, flow.service);
         live.destinations.insert(key.destination.to_ip());
         swept.live += 1;
-        let stale = is_stale(rules, &key, &flow);
-        let idle = idle(flow.last_seen, rules.now);
-        if stale || idle > expiry::shortest(key.protocol, rules.timeouts).min(ORPHAN) {
+        if is_stale(rules, &key, &flow) || is_suspect(rules, &key, &flow) {
             suspects.push(key);
         }
     })?;
     for key in suspects {
-        let Some(end) = judge_dst(dst, src, &key, rules)? else { continue };
+        let Some(end) = end(dst, src, &key, rules)? else { continue };
         swept.live -= 1;
         match end {
             End::Expired => swept.expired += 1,
@@ -115,54 +113,41 @@ fn sweep_pair<A: Family>(
     src.for_each(|key, flow| {
         note(live, flow.service);
         live.sources.insert(key.source.to_ip());
-        if idle(flow.last_seen, rules.now) > ORPHAN {
+        if is_suspect(rules, &key, &flow) {
             lonely.push((key, flow));
         }
     })?;
     for (key, flow) in lonely {
         // Concurrency: a packet may use the half between these look-ups and its removal; then the
         // connection has lost a half all the same, and ends.
-        if dst.get(&flow.dst_key(&key))?.is_none() && src.get(&key)? == Some(flow) {
-            let protocol = key.protocol;
-            let half = Half::from(&flow);
-            if expired(protocol, &half, &half, rules.now, rules.timeouts)
-                || flow.flags.contains(proxy_common::FlowFlags::ANSWERED)
-            {
-                src.delete(&key)?;
-                swept.orphans += 1;
-            }
+        let alone = dst.get(&flow.dst_key(&key))?.is_none();
+        if alone && is_orphan(rules, &key, &flow) && src.get(&key)? == Some(flow) {
+            src.delete(&key)?;
+            swept.orphans += 1;
         }
     }
     Ok(swept)
 }
 
-/// Looks at both halves of the flow whose half at ingress is under `key`, and removes both if it is
-/// over.
-fn judge_dst<A: Family>(
-    dst: &Table<A>,
-    src: &Table<A>,
+/// Whether, and why, the flow whose half at ingress is under `key` is over. Then both halves are
+/// gone.
+fn end<A: Address, T: HalfTable<A>>(
+    dst: &T,
+    src: &T,
     key: &Tuple<A>,
     rules: &Rules<'_>,
 ) -> Result<Option<End>, MapError> {
+    // It may have been used, or ended, since it was visited.
     let Some(flow) = dst.get(key)? else { return Ok(None) };
     let other_key = flow.src_key(key);
     let end = match src.get(&other_key)? {
+        _ if is_stale(rules, key, &flow) => Some(End::Stale),
         Some(other) => {
             let (forward, reply) = in_order(Half::from(&flow), Half::from(&other));
-            if is_stale(rules, key, &flow) {
-                Some(End::Stale)
-            } else {
-                expired(key.protocol, &forward, &reply, rules.now, rules.timeouts)
-                    .then_some(End::Expired)
-            }
+            let over = expired(key.protocol, &forward, &reply, rules.now, rules.timeouts);
+            over.then_some(End::Expired)
         }
-        None => {
-            let half = Half::from(&flow);
-            let over = expired(key.protocol, &half, &half, rules.now, rules.timeouts)
-                || is_stale(rules, key, &flow)
-                || flow.flags.contains(proxy_common::FlowFlags::ANSWERED);
-            (over && idle(flow.last_seen, rules.now) > ORPHAN).then_some(End::Orphan)
-        }
+        None => is_orphan(rules, key, &flow).then_some(End::Orphan),
     };
     if end.is_some() {
         dst.delete(key)?;
@@ -171,7 +156,22 @@ fn judge_dst<A: Family>(
     Ok(end)
 }
 
-fn is_stale<A: Family>(rules: &Rules<'_>, key: &Tuple<A>, flow: &Flow<A>) -> bool {
+/// Whether the half has been idle long enough for its flow to be worth a look.
+fn is_suspect<A: Address>(rules: &Rules<'_>, key: &Tuple<A>, flow: &Flow<A>) -> bool {
+    let shortest = expiry::shortest(key.protocol, rules.timeouts);
+    idle(flow.last_seen, rules.now) > shortest.min(ORPHAN)
+}
+
+/// Whether a half that is alone is left over. One that waits for its first answer may have lost the
+/// other one to a flood; it expires like any other.
+fn is_orphan<A: Address>(rules: &Rules<'_>, key: &Tuple<A>, flow: &Flow<A>) -> bool {
+    let half = Half::from(flow);
+    idle(flow.last_seen, rules.now) > ORPHAN
+        && (flow.flags.contains(FlowFlags::ANSWERED)
+            || expired(key.protocol, &half, &half, rules.now, rules.timeouts))
+}
+
+fn is_stale<A: Address>(rules: &Rules<'_>, key: &Tuple<A>, flow: &Flow<A>) -> bool {
     flow.service != ServiceId::NONE
         && rules.serving.is_stale(key.protocol, flow.service, endpoint(key, flow))
 }
@@ -179,5 +179,161 @@ fn is_stale<A: Family>(rules: &Rules<'_>, key: &Tuple<A>, flow: &Flow<A>) -> boo
 fn note(live: &mut LiveFlows, service: ServiceId) {
     if service != ServiceId::NONE {
         live.services.insert(service);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, collections::BTreeMap};
+
+    use bytemuck::Zeroable;
+    use proxy_common::{Be16, Flow, FlowFlags, Nanoseconds, Protocol, ServiceId, Tuple, V4};
+
+    use super::{HalfTable, LiveFlows, MapError, Rules, Serving, Swept, Timeouts, sweep_pair};
+
+    #[derive(Default)]
+    struct Memory {
+        halves: RefCell<BTreeMap<Tuple<V4>, Flow<V4>>>,
+    }
+
+    impl HalfTable<V4> for Memory {
+        fn for_each(&self, mut visit: impl FnMut(Tuple<V4>, Flow<V4>)) -> Result<(), MapError> {
+            self.halves.borrow().iter().for_each(|(key, flow)| visit(*key, *flow));
+            Ok(())
+        }
+
+        fn get(&self, key: &Tuple<V4>) -> Result<Option<Flow<V4>>, MapError> {
+            Ok(self.halves.borrow().get(key).copied())
+        }
+
+        fn delete(&self, key: &Tuple<V4>) -> Result<(), MapError> {
+            self.halves.borrow_mut().remove(key);
+            Ok(())
+        }
+    }
+
+    const DNS: ServiceId = ServiceId::new(7);
+
+    fn end(text: &str) -> (V4, Be16) {
+        let address: std::net::SocketAddrV4 = text.parse().unwrap();
+        (V4::new(address.ip().octets()), Be16::new(address.port()))
+    }
+
+    #[derive(Default)]
+    struct Tables {
+        dst: Memory,
+        src: Memory,
+    }
+
+    impl Tables {
+        /// A flow of client 10.1.0.9 to 10.96.0.10:53, at `endpoint`, last seen at `second`.
+        fn open(
+            &self,
+            protocol: Protocol,
+            endpoint: &str,
+            second: u64,
+            flags: FlowFlags,
+        ) -> Tuple<V4> {
+            let (client, frontend) = (end("10.1.0.9:5000"), end("10.96.0.10:53"));
+            let key = Tuple::new(client, frontend, protocol);
+            let endpoint = end(endpoint);
+            let last_seen = at(second);
+            let half = Flow {
+                created: last_seen,
+                last_seen,
+                service: DNS,
+                flags,
+                packets: 3,
+                ..Flow::zeroed()
+            };
+            let forward =
+                Flow { address: endpoint.0, port: endpoint.1, other_port: client.1, ..half };
+            let reply = Flow {
+                address: frontend.0,
+                port: frontend.1,
+                other_port: client.1,
+                flags: flags.union(FlowFlags::REPLY),
+                ..half
+            };
+            assert_eq!(reply.dst_key(&forward.src_key(&key)), key);
+            self.src.halves.borrow_mut().insert(forward.src_key(&key), reply);
+            self.dst.halves.borrow_mut().insert(key, forward);
+            key
+        }
+
+        fn sweep(&self, second: u64, serving: &Serving) -> (Swept, LiveFlows) {
+            let mut live = LiveFlows::default();
+            let timeouts = Timeouts::default();
+            let rules = Rules { timeouts: &timeouts, serving, now: at(second) };
+            (sweep_pair(&self.dst, &self.src, &rules, &mut live).unwrap(), live)
+        }
+
+        fn halves(&self) -> (usize, usize) {
+            (self.dst.halves.borrow().len(), self.src.halves.borrow().len())
+        }
+    }
+
+    fn at(second: u64) -> Nanoseconds {
+        Nanoseconds::new(second * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_flow_that_is_over_loses_both_halves_and_no_other_changes() {
+        let tables = Tables::default();
+        tables.open(Protocol::UDP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
+        tables.open(Protocol::TCP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
+        let (swept, _) = tables.sweep(180, &Serving::default());
+        assert_eq!((swept, tables.halves()), (Swept { live: 2, ..Swept::default() }, (2, 2)));
+        let (swept, _) = tables.sweep(181, &Serving::default());
+        assert_eq!(swept, Swept { live: 1, expired: 1, ..Swept::default() });
+        assert_eq!(tables.halves(), (1, 1));
+    }
+
+    #[test]
+    fn what_lives_is_noted_by_both_tuples() {
+        let tables = Tables::default();
+        tables.open(Protocol::TCP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
+        let (_, live) = tables.sweep(1, &Serving::default());
+        assert!(live.destinations.contains(&[10, 96, 0, 10].into()));
+        assert!(live.sources.contains(&[10, 1, 0, 1].into()));
+        assert!(live.services.contains(&DNS));
+    }
+
+    #[test]
+    fn a_udp_flow_goes_with_its_endpoint_and_a_tcp_flow_stays() {
+        let tables = Tables::default();
+        tables.open(Protocol::UDP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
+        tables.open(Protocol::TCP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
+        let mut serving = Serving::default();
+        serving.set(DNS, ["10.1.0.1:53".parse().unwrap()]);
+        assert_eq!(tables.sweep(1, &serving).0.live, 2);
+        serving.set(DNS, ["10.1.0.2:53".parse().unwrap()]);
+        assert_eq!(tables.sweep(1, &serving).0, Swept { live: 1, stale: 1, ..Swept::default() });
+        assert_eq!(tables.halves(), (1, 1));
+    }
+
+    #[test]
+    fn a_half_alone_is_given_time_and_then_removed() {
+        for at_ingress in [true, false] {
+            let tables = Tables::default();
+            let key = tables.open(Protocol::TCP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
+            let left = if at_ingress { &tables.src } else { &tables.dst };
+            left.halves.borrow_mut().clear();
+            tables.sweep(10, &Serving::default());
+            assert_ne!(tables.halves(), (0, 0), "{key:?} may be moving");
+            assert_eq!(tables.sweep(11, &Serving::default()).0.orphans, 1);
+            assert_eq!(tables.halves(), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_half_alone_that_waits_for_its_answer_waits_its_time() {
+        let tables = Tables::default();
+        tables.open(Protocol::TCP, "10.1.0.1:53", 0, FlowFlags::empty());
+        tables.dst.halves.borrow_mut().clear();
+        tables.sweep(60, &Serving::default());
+        assert_eq!(tables.halves(), (0, 1));
+        tables.sweep(61, &Serving::default());
+        assert_eq!(tables.halves(), (0, 0));
     }
 }
