@@ -347,6 +347,7 @@ pub fn open<A, E>(
     env: &E,
     tuple: &Tuple<A>,
     opening: &Opening<A>,
+    bytes: u64,
     found: &mut Rewrite<A>,
 ) -> Verdict
 where
@@ -379,6 +380,8 @@ where
     let source_port = reply_key.destination_port;
     let flags = if opening.masquerade { FlowFlags::MASQUERADED } else { FlowFlags::empty() };
     half.write((opening.address, opening.port, source_port), flags);
+    half.packets = 1;
+    half.bytes = bytes;
     if !env.insert_flow(FlowTable::NewDst, tuple, &half, Insert::Replace) {
         return Verdict::drop(DropReason::FlowTableFull);
     }
@@ -386,6 +389,8 @@ where
         // Leaves word for egress that the packet needs another source address there.
         half.write((tuple.source, source_port, opening.port), FlowFlags::PENDING);
         half.kind = FlowKind::Masquerade as u8;
+        half.packets = 0;
+        half.bytes = 0;
         reply_key = reply_key.reversed();
         if !env.insert_flow(FlowTable::NewSrc, &reply_key, &half, Insert::Replace) {
             return Verdict::drop(DropReason::FlowTableFull);
@@ -435,5 +440,5 @@ pub(crate) fn fresh<A: Address>(service: ServiceId, kind: FlowKind, now: Nanosec
 #[inline(always)]
 fn fresh_port(random: u32) -> Be16 {
     #[expect(clippy::cast_possible_truncation, reason = "at most 65535")]
-    Be16::new((1024 + (u64::from(random) * (65536 - 1024) >> 32)) as u16)
+    Be16::new((1024 + ((u64::from(random) * (65536 - 1024)) >> 32)) as u16)
 }

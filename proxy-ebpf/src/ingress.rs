@@ -116,7 +116,7 @@ where
     if verdict != Verdict::TRANSLATED {
         return verdict;
     }
-    flow::open(env, &headers.tuple, &opening, found)
+    flow::open(env, &headers.tuple, &opening, bytes, found)
 }
 
 /// Whether a packet that belongs to no flow opens one. [`Verdict::TRANSLATED`]: `opening` says which.

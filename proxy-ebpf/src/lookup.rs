@@ -89,7 +89,6 @@ where
 {
     // A multiplication and a shift instead of a division: random * count / 2^32.
     let pick = (u64::from(env.random()) * u64::from(slots.count)) >> 32;
-    #[expect(clippy::cast_possible_truncation, reason = "less than count")]
     let id = env.slot(slots.base.wrapping_add(pick as u32))?;
     Some((id, env.backend(id)?))
 }

@@ -33,9 +33,15 @@ where
     let (Some(address), Some(config)) = (env.masquerade_address(), env.config()) else {
         return Verdict::drop(DropReason::NoMasqueradeAddress);
     };
-    let service = env
-        .with_flow(FlowTable::NewSrc, key, |flow: &mut Flow<A>| flow.service)
-        .unwrap_or(ServiceId::NONE);
+    if config.masquerade_port_count == 0 && key.protocol != Protocol::SCTP {
+        return Verdict::drop(DropReason::PortsExhausted);
+    }
+    // The packets that were recorded on the pending half are the flow's.
+    let (service, packets, bytes) = env
+        .with_flow(FlowTable::NewSrc, key, |flow: &mut Flow<A>| {
+            (flow.service, flow.packets, flow.bytes)
+        })
+        .unwrap_or((ServiceId::NONE, 1, 0));
     let mut half = fresh(service, FlowKind::Masquerade, env.now());
     let mut reply_key = Tuple::new(
         (key.destination, key.destination_port),
@@ -53,6 +59,8 @@ where
         {
             let port = reply_key.destination_port;
             half.write((address, port, key.destination_port), FlowFlags::empty());
+            half.packets = packets;
+            half.bytes = bytes;
             if !env.insert_flow(FlowTable::NewSrc, key, &half, Insert::Replace) {
                 return Verdict::drop(DropReason::FlowTableFull);
             }

@@ -66,7 +66,9 @@ where
         return Verdict::drop(DropReason::Malformed);
     }
     let headers = &headers;
-    if headers.part == Part::Later {
+    // Of a fragmented segment neither the length nor what to acknowledge is known.
+    let fragmented_tcp = headers.part == Part::First && headers.tuple.protocol == Protocol::TCP;
+    if headers.part == Part::Later || fragmented_tcp {
         return Verdict::drop(DropReason::RejectUnanswerable);
     }
     let answered = if headers.tuple.protocol == Protocol::TCP {

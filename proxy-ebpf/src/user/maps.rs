@@ -205,7 +205,6 @@ impl Kernel for Machine {
         self.now.get()
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the high half is meant")]
     fn random(&self) -> u32 {
         // xorshift64* (Marsaglia, Vigna): small, and the same on every run.
         let mut x = self.seed.get();

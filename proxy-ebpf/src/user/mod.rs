@@ -2,10 +2,16 @@
 //! `sluice explain` will.
 //!
 //! The same contract as the kernel's, with two switches for tests: how much of a packet is readable,
-//! and whether its checksum is left to the device.
+//! and whether its checksum is left to the device. [`build`] puts packets together, [`check`] says
+//! which of a packet's checksums is wrong.
 
+pub mod build;
+pub mod check;
 mod maps;
 mod packet;
+mod run;
+mod wire;
 
 pub use maps::{FamilyMaps, FamilyOf, Machine};
 pub use packet::{ChecksumState, UserPacket};
+pub use wire::Wire;

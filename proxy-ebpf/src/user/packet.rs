@@ -14,7 +14,12 @@ pub enum ChecksumState {
     /// Complete.
     Complete,
     /// The sum of the pseudo-header; the device computes the rest (`CHECKSUM_PARTIAL`).
-    ByDevice,
+    ByDevice {
+        /// Where what the device sums begins: the transport header (`csum_start`).
+        start: usize,
+        /// Where the device puts the checksum (`csum_start + csum_offset`).
+        field: usize,
+    },
 }
 
 /// A packet in user space, from the first byte of its link-layer header on.
@@ -68,8 +73,10 @@ impl Packet for UserPacket {
         let new = match (self.checksum, covered) {
             (ChecksumState::Complete, _) => difference.applied_to(old),
             // Not complemented: the device goes on adding.
-            (ChecksumState::ByDevice, Covered::PseudoHeader) => difference.be16(old).folded(),
-            (ChecksumState::ByDevice, Covered::Payload) => return Some(()),
+            (ChecksumState::ByDevice { .. }, Covered::PseudoHeader) => {
+                difference.be16(old).folded()
+            }
+            (ChecksumState::ByDevice { .. }, Covered::Payload) => return Some(()),
         };
         let mangled = kind == ChecksumKind::ZeroIsNone && new == Be16::ZERO;
         self.write(offset, if mangled { Be16::new(0xffff) } else { new })
@@ -81,9 +88,14 @@ impl Packet for UserPacket {
     }
 
     fn grow(&mut self, bytes: u32) -> Option<()> {
-        let room = vec![0; usize::try_from(bytes).ok()?];
+        let bytes = usize::try_from(bytes).ok()?;
         if self.link_header > self.bytes.len() {
             return None;
+        }
+        let room = vec![0; bytes];
+        if let ChecksumState::ByDevice { start, field } = &mut self.checksum {
+            *start += bytes;
+            *field += bytes;
         }
         self.bytes.splice(self.link_header..self.link_header, room);
         Some(())

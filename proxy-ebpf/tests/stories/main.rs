@@ -1,0 +1,17 @@
+//! What the datapath does, told as stories on the host: the library of `proxy-ebpf` over a machine
+//! in user space. Every story is told for IPv4 and for IPv6 by one text.
+//!
+//! The kernel's part is elsewhere: `tests/tests/kernel_run.rs` runs the programs themselves.
+
+mod closing;
+mod collisions;
+mod connection;
+mod datagrams;
+mod extensions;
+mod fragments;
+mod hairpin;
+mod icmp;
+mod properties;
+mod refusals;
+mod sockets;
+mod stage;
