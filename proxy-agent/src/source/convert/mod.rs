@@ -23,7 +23,7 @@ pub(super) const PROXY_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 /// The label of what belongs to a headless Service.
 pub(super) const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 /// The label that names an EndpointSlice's Service.
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// The label that names a node's zone.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// The taint of a node that the cluster autoscaler is about to remove.
