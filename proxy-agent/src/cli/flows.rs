@@ -20,7 +20,7 @@ use crate::{
         map::Map,
         tables::{Family, Flows},
     },
-    flows::pair::{Half, State, in_order},
+    flows::pair::{Generation, Half, State, in_order},
     host::clock,
 };
 
@@ -50,9 +50,9 @@ struct Row {
     age_seconds: u32,
     /// Seconds since its last packet.
     idle_seconds: u32,
-    /// Packets each way, after the one that opened it.
+    /// Packets each way, GSO packets counted once.
     packets: Ways,
-    /// Bytes each way, likewise.
+    /// Bytes each way, from the network header on.
     bytes: Ways,
 }
 
@@ -86,34 +86,35 @@ fn collect<A: Family>(
     rows: &mut Vec<Row>,
 ) -> Result<(), CliError> {
     let tables = Flows::<A>::open(maps)?;
-    collect_pair(&tables.dst, &tables.src, names, now, rows)?;
-    collect_pair(&tables.new_dst, &tables.new_src, names, now, rows)
+    let look = |generation| Look { generation, names, now };
+    collect_pair(&tables.dst, &tables.src, &look(Generation::Settled), rows)?;
+    collect_pair(&tables.new_dst, &tables.new_src, &look(Generation::New), rows)
+}
+
+/// What a row needs beside the flow itself.
+struct Look<'a> {
+    generation: Generation,
+    names: &'a Names,
+    now: Nanoseconds,
 }
 
 fn collect_pair<A: Family>(
     dst: &Table<A>,
     src: &Table<A>,
-    names: &Names,
-    now: Nanoseconds,
+    look: &Look<'_>,
     rows: &mut Vec<Row>,
 ) -> Result<(), CliError> {
     let replies: HashMap<Tuple<A>, Flow<A>> = src.entries()?.into_iter().collect();
     dst.for_each(|key, flow| {
         // A half alone is a flow that is just coming or going.
         if let Some(other) = replies.get(&flow.src_key(&key)) {
-            rows.push(row(&key, &flow, other, names, now));
+            rows.push(row(&key, &flow, other, look));
         }
     })?;
     Ok(())
 }
 
-fn row<A: Family>(
-    key: &Tuple<A>,
-    dst: &Flow<A>,
-    src: &Flow<A>,
-    names: &Names,
-    now: Nanoseconds,
-) -> Row {
+fn row<A: Family>(key: &Tuple<A>, dst: &Flow<A>, src: &Flow<A>, look: &Look<'_>) -> Row {
     let reply = dst.flags.contains(FlowFlags::REPLY);
     let (forward_flow, reply_flow) = if reply { (src, dst) } else { (dst, src) };
     let (forward, back) = in_order(Half::from(dst), Half::from(src));
@@ -130,15 +131,15 @@ fn row<A: Family>(
     Row {
         protocol: protocol(key.protocol),
         kind: kind(dst.kind),
-        service: names.get(&dst.service).cloned(),
+        service: look.names.get(&dst.service).cloned(),
         service_id: dst.service.get(),
         client,
         frontend,
         endpoint,
         source,
-        state: State::of(key.protocol, &forward, &back),
-        age_seconds: now.seconds_since(forward.created).get(),
-        idle_seconds: now.seconds_since(forward.last_seen.max(back.last_seen)).get(),
+        state: State::of(key.protocol, look.generation, &forward, &back),
+        age_seconds: look.now.seconds_since(forward.created).get(),
+        idle_seconds: look.now.seconds_since(forward.last_seen.max(back.last_seen)).get(),
         packets: Ways { forward: forward_flow.packets, reply: reply_flow.packets },
         bytes: Ways { forward: forward_flow.bytes, reply: reply_flow.bytes },
     }

@@ -11,18 +11,17 @@ use super::{
     pair::{Half, State},
 };
 
-/// Whether a flow has been idle for longer than its state allows. `forward` is the way of the one
-/// who opened it. A flow is idle since the last packet of either direction.
+/// Whether a flow in `state`, with these halves, has been idle for longer than its state allows. It
+/// is idle since the last packet of either direction.
 #[must_use]
 pub fn expired(
     protocol: Protocol,
-    forward: &Half,
-    reply: &Half,
+    state: State,
+    (one, other): (&Half, &Half),
     now: Nanoseconds,
     timeouts: &Timeouts,
 ) -> bool {
-    let last_seen = forward.last_seen.max(reply.last_seen);
-    idle(last_seen, now) > timeout(protocol, State::of(protocol, forward, reply), timeouts)
+    idle(one.last_seen.max(other.last_seen), now) > timeout(protocol, state, timeouts)
 }
 
 /// How long ago `last_seen` was; nothing when it is later than `now` (clocks of two CPUs).
@@ -67,56 +66,58 @@ pub fn shortest(protocol: Protocol, timeouts: &Timeouts) -> Duration {
 mod tests {
     use proxy_common::{FlowFlags, Nanoseconds, Protocol};
 
-    use super::{super::pair::Half, Timeouts, expired};
+    use super::{
+        super::pair::{Half, State},
+        Timeouts, expired,
+    };
 
-    fn seen(second: u64, flags: &[FlowFlags]) -> Half {
-        Half {
-            created: Nanoseconds::new(0),
-            last_seen: at(second),
-            packets: 5,
-            flags: flags.iter().fold(FlowFlags::empty(), |all, flag| all.union(*flag)),
-        }
+    fn seen(second: u64) -> Half {
+        Half { created: at(0), last_seen: at(second), flags: FlowFlags::empty() }
     }
 
     fn at(second: u64) -> Nanoseconds {
         Nanoseconds::new(second * 1_000_000_000)
     }
 
-    /// The seconds of idleness that the flow survives, and that it does not.
-    fn lives(protocol: Protocol, forward: &[FlowFlags], reply: &[FlowFlags], seconds: u64) {
-        let (forward, reply) = (seen(0, forward), seen(0, reply));
+    /// The seconds of idleness that the flow survives, and one more that it does not.
+    fn lives(protocol: Protocol, state: State, seconds: u64) {
+        let half = seen(0);
         let expired =
-            |second| expired(protocol, &forward, &reply, at(second), &Timeouts::default());
+            |second| expired(protocol, state, (&half, &half), at(second), &Timeouts::default());
         assert!(!expired(seconds), "lives for {seconds} s");
         assert!(expired(seconds + 1), "is over after {seconds} s");
     }
 
-    const ANSWERED: FlowFlags = FlowFlags::ANSWERED;
-    const FIN: FlowFlags = FlowFlags::FIN;
-
     #[test]
     fn each_state_has_its_time() {
-        lives(Protocol::TCP, &[], &[], 60);
-        lives(Protocol::TCP, &[ANSWERED], &[ANSWERED], 24 * 3600);
-        lives(Protocol::TCP, &[ANSWERED, FIN], &[ANSWERED], 3600);
-        lives(Protocol::TCP, &[ANSWERED, FIN], &[ANSWERED, FIN], 120);
-        lives(Protocol::TCP, &[ANSWERED], &[ANSWERED, FlowFlags::RST], 10);
-        lives(Protocol::UDP, &[], &[], 30);
-        lives(Protocol::UDP, &[ANSWERED], &[ANSWERED], 180);
+        lives(Protocol::TCP, State::Unanswered, 60);
+        lives(Protocol::TCP, State::SynReceived, 60);
+        lives(Protocol::TCP, State::Established, 24 * 3600);
+        lives(Protocol::TCP, State::CloseWait, 3600);
+        lives(Protocol::TCP, State::TimeWait, 120);
+        lives(Protocol::TCP, State::Reset, 10);
+        lives(Protocol::UDP, State::Unanswered, 30);
+        lives(Protocol::UDP, State::Established, 180);
+        lives(Protocol::SCTP, State::Unanswered, 60);
+        lives(Protocol::SCTP, State::Established, 3600);
     }
 
     #[test]
     fn traffic_in_one_direction_keeps_both_halves() {
-        let (old, young) = (seen(0, &[ANSWERED]), seen(170, &[ANSWERED]));
-        let timeouts = Timeouts::default();
-        assert!(!expired(Protocol::UDP, &old, &young, at(300), &timeouts));
-        assert!(!expired(Protocol::UDP, &young, &old, at(300), &timeouts));
-        assert!(expired(Protocol::UDP, &young, &old, at(351), &timeouts));
+        let (old, young) = (seen(0), seen(170));
+        let expired = |one, other, second| {
+            let timeouts = Timeouts::default();
+            expired(Protocol::UDP, State::Established, (one, other), at(second), &timeouts)
+        };
+        assert!(!expired(&old, &young, 300));
+        assert!(!expired(&young, &old, 300));
+        assert!(expired(&young, &old, 351));
     }
 
     #[test]
     fn a_half_from_the_future_is_not_idle() {
-        let half = seen(10, &[]);
-        assert!(!expired(Protocol::UDP, &half, &half, at(5), &Timeouts::default()));
+        let half = seen(10);
+        let timeouts = Timeouts::default();
+        assert!(!expired(Protocol::UDP, State::Unanswered, (&half, &half), at(5), &timeouts));
     }
 }

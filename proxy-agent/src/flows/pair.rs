@@ -12,21 +12,23 @@ pub struct Half {
     pub created: Nanoseconds,
     /// When its last packet in this direction was seen.
     pub last_seen: Nanoseconds,
-    /// Packets after the one that opened the flow.
-    pub packets: u64,
     /// See [`FlowFlags`].
     pub flags: FlowFlags,
 }
 
 impl<A: Address> From<&Flow<A>> for Half {
     fn from(flow: &Flow<A>) -> Self {
-        Self {
-            created: flow.created,
-            last_seen: flow.last_seen,
-            packets: flow.packets,
-            flags: flow.flags,
-        }
+        Self { created: flow.created, last_seen: flow.last_seen, flags: flow.flags }
     }
+}
+
+/// Which tables a flow is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// `NEW_*`: the datapath hasn't settled it yet.
+    New,
+    /// The main tables: both ends have shown that they mean it.
+    Settled,
 }
 
 /// The states of a flow that have a timeout of their own.
@@ -63,9 +65,10 @@ impl State {
 
     /// The state of a flow with these halves. `forward` is the way of the one who opened it.
     #[must_use]
-    pub fn of(protocol: Protocol, forward: &Half, reply: &Half) -> Self {
+    pub fn of(protocol: Protocol, generation: Generation, forward: &Half, reply: &Half) -> Self {
         let either = forward.flags.union(reply.flags);
-        if !either.contains(FlowFlags::ANSWERED) {
+        let answered = generation == Generation::Settled || either.contains(FlowFlags::ANSWERED);
+        if !answered {
             return Self::Unanswered;
         }
         if protocol != Protocol::TCP {
@@ -78,7 +81,7 @@ impl State {
             Self::TimeWait
         } else if closed(forward) || closed(reply) {
             Self::CloseWait
-        } else if forward.packets == 0 {
+        } else if generation == Generation::New {
             Self::SynReceived
         } else {
             Self::Established
@@ -107,11 +110,14 @@ pub fn endpoint<A: Address>(key: &Tuple<A>, flow: &Flow<A>) -> (A, Be16) {
 mod tests {
     use proxy_common::{FlowFlags, Nanoseconds, Protocol};
 
-    use super::{Half, State};
+    use super::{
+        Generation::{New, Settled},
+        Half, State,
+    };
 
-    fn half(flags: &[FlowFlags], packets: u64) -> Half {
+    fn half(flags: &[FlowFlags]) -> Half {
         let flags = flags.iter().fold(FlowFlags::empty(), |all, flag| all.union(*flag));
-        Half { created: Nanoseconds::new(0), last_seen: Nanoseconds::new(0), packets, flags }
+        Half { created: Nanoseconds::new(0), last_seen: Nanoseconds::new(0), flags }
     }
 
     const ANSWERED: FlowFlags = FlowFlags::ANSWERED;
@@ -119,20 +125,22 @@ mod tests {
 
     #[test]
     fn tcp_goes_through_its_states() {
-        let state = |forward: &Half, reply: &Half| State::of(Protocol::TCP, forward, reply);
-        assert_eq!(state(&half(&[], 0), &half(&[], 0)), State::Unanswered);
-        assert_eq!(state(&half(&[ANSWERED], 0), &half(&[ANSWERED], 1)), State::SynReceived);
-        assert_eq!(state(&half(&[ANSWERED], 1), &half(&[ANSWERED], 1)), State::Established);
-        assert_eq!(state(&half(&[ANSWERED], 2), &half(&[ANSWERED, FIN], 2)), State::CloseWait);
-        assert_eq!(state(&half(&[ANSWERED, FIN], 3), &half(&[ANSWERED, FIN], 2)), State::TimeWait);
-        let reset = half(&[ANSWERED, FlowFlags::RST], 3);
-        assert_eq!(state(&half(&[ANSWERED], 3), &reset), State::Reset);
+        let state = |generation, forward: &[FlowFlags], reply: &[FlowFlags]| {
+            State::of(Protocol::TCP, generation, &half(forward), &half(reply))
+        };
+        assert_eq!(state(New, &[], &[]), State::Unanswered);
+        assert_eq!(state(New, &[ANSWERED], &[ANSWERED]), State::SynReceived);
+        assert_eq!(state(New, &[], &[ANSWERED, FlowFlags::RST]), State::Reset);
+        assert_eq!(state(Settled, &[ANSWERED], &[ANSWERED]), State::Established);
+        assert_eq!(state(Settled, &[ANSWERED], &[ANSWERED, FIN]), State::CloseWait);
+        assert_eq!(state(Settled, &[ANSWERED, FIN], &[ANSWERED, FIN]), State::TimeWait);
+        assert_eq!(state(Settled, &[ANSWERED], &[ANSWERED, FlowFlags::RST]), State::Reset);
     }
 
     #[test]
     fn udp_is_a_stream_as_soon_as_it_is_answered() {
-        let state = |half: &Half| State::of(Protocol::UDP, half, half);
-        assert_eq!(state(&half(&[], 9)), State::Unanswered);
-        assert_eq!(state(&half(&[ANSWERED], 0)), State::Established);
+        let state = |half: &Half| State::of(Protocol::UDP, New, half, half);
+        assert_eq!(state(&half(&[])), State::Unanswered);
+        assert_eq!(state(&half(&[ANSWERED])), State::Established);
     }
 }

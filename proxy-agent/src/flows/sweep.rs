@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use proxy_common::{Address, Flow, FlowFlags, Nanoseconds, ServiceId, Tuple};
+use proxy_common::{Address, Flow, Nanoseconds, ServiceId, Tuple};
 
 use super::{
     Timeouts,
     expiry::{self, expired, idle},
-    pair::{Half, endpoint, in_order},
+    pair::{Generation, Half, State, endpoint, in_order},
     serving::Serving,
     table::HalfTable,
 };
@@ -72,8 +72,9 @@ pub fn sweep<A: Family>(
     rules: &Rules<'_>,
     live: &mut LiveFlows,
 ) -> Result<Swept, MapError> {
-    let new = sweep_pair(&tables.new_dst, &tables.new_src, rules, live)?;
-    Ok(new.plus(sweep_pair(&tables.dst, &tables.src, rules, live)?))
+    let new = Pair { dst: &tables.new_dst, src: &tables.new_src, generation: Generation::New };
+    let settled = Pair { dst: &tables.dst, src: &tables.src, generation: Generation::Settled };
+    Ok(sweep_pair(&new, rules, live)?.plus(sweep_pair(&settled, rules, live)?))
 }
 
 /// Why a flow is removed.
@@ -83,13 +84,19 @@ enum End {
     Orphan,
 }
 
-/// Walks through one generation of halves: those at ingress and those at egress.
+/// The tables of one generation: halves at ingress and halves at egress.
+struct Pair<'a, T> {
+    dst: &'a T,
+    src: &'a T,
+    generation: Generation,
+}
+
 fn sweep_pair<A: Address, T: HalfTable<A>>(
-    dst: &T,
-    src: &T,
+    tables: &Pair<'_, T>,
     rules: &Rules<'_>,
     live: &mut LiveFlows,
 ) -> Result<Swept, MapError> {
+    let Pair { dst, src, generation } = tables;
     let mut swept = Swept::default();
     let mut suspects = Vec::new();
     dst.for_each(|key, flow| {
@@ -101,7 +108,7 @@ fn sweep_pair<A: Address, T: HalfTable<A>>(
         }
     })?;
     for key in suspects {
-        let Some(end) = end(dst, src, &key, rules)? else { continue };
+        let Some(end) = end(tables, &key, rules)? else { continue };
         swept.live -= 1;
         match end {
             End::Expired => swept.expired += 1,
@@ -121,7 +128,7 @@ fn sweep_pair<A: Address, T: HalfTable<A>>(
         // Concurrency: a packet may use the half between these look-ups and its removal; then the
         // connection has lost a half all the same, and ends.
         let alone = dst.get(&flow.dst_key(&key))?.is_none();
-        if alone && is_orphan(rules, &key, &flow) && src.get(&key)? == Some(flow) {
+        if alone && is_orphan(*generation, rules, &key, &flow) && src.get(&key)? == Some(flow) {
             src.delete(&key)?;
             swept.orphans += 1;
         }
@@ -132,11 +139,11 @@ fn sweep_pair<A: Address, T: HalfTable<A>>(
 /// Whether, and why, the flow whose half at ingress is under `key` is over. Then both halves are
 /// gone.
 fn end<A: Address, T: HalfTable<A>>(
-    dst: &T,
-    src: &T,
+    tables: &Pair<'_, T>,
     key: &Tuple<A>,
     rules: &Rules<'_>,
 ) -> Result<Option<End>, MapError> {
+    let Pair { dst, src, generation } = tables;
     // It may have been used, or ended, since it was visited.
     let Some(flow) = dst.get(key)? else { return Ok(None) };
     let other_key = flow.src_key(key);
@@ -144,10 +151,12 @@ fn end<A: Address, T: HalfTable<A>>(
         _ if is_stale(rules, key, &flow) => Some(End::Stale),
         Some(other) => {
             let (forward, reply) = in_order(Half::from(&flow), Half::from(&other));
-            let over = expired(key.protocol, &forward, &reply, rules.now, rules.timeouts);
+            let state = State::of(key.protocol, *generation, &forward, &reply);
+            let halves = (&forward, &reply);
+            let over = expired(key.protocol, state, halves, rules.now, rules.timeouts);
             over.then_some(End::Expired)
         }
-        None => is_orphan(rules, key, &flow).then_some(End::Orphan),
+        None => is_orphan(*generation, rules, key, &flow).then_some(End::Orphan),
     };
     if end.is_some() {
         dst.delete(key)?;
@@ -162,13 +171,20 @@ fn is_suspect<A: Address>(rules: &Rules<'_>, key: &Tuple<A>, flow: &Flow<A>) -> 
     idle(flow.last_seen, rules.now) > shortest.min(ORPHAN)
 }
 
-/// Whether a half that is alone is left over. One that waits for its first answer may have lost the
-/// other one to a flood; it expires like any other.
-fn is_orphan<A: Address>(rules: &Rules<'_>, key: &Tuple<A>, flow: &Flow<A>) -> bool {
+/// Whether a half that is alone is left over. A new flow may have lost its other half to a flood,
+/// and the datapath makes that up; it expires like any other.
+fn is_orphan<A: Address>(
+    generation: Generation,
+    rules: &Rules<'_>,
+    key: &Tuple<A>,
+    flow: &Flow<A>,
+) -> bool {
     let half = Half::from(flow);
-    idle(flow.last_seen, rules.now) > ORPHAN
-        && (flow.flags.contains(FlowFlags::ANSWERED)
-            || expired(key.protocol, &half, &half, rules.now, rules.timeouts))
+    let state = State::of(key.protocol, generation, &half, &half);
+    match generation {
+        Generation::Settled => idle(flow.last_seen, rules.now) > ORPHAN,
+        Generation::New => expired(key.protocol, state, (&half, &half), rules.now, rules.timeouts),
+    }
 }
 
 fn is_stale<A: Address>(rules: &Rules<'_>, key: &Tuple<A>, flow: &Flow<A>) -> bool {
@@ -189,7 +205,10 @@ mod tests {
     use bytemuck::Zeroable;
     use proxy_common::{Be16, Flow, FlowFlags, Nanoseconds, Protocol, ServiceId, Tuple, V4};
 
-    use super::{HalfTable, LiveFlows, MapError, Rules, Serving, Swept, Timeouts, sweep_pair};
+    use super::{
+        Generation, HalfTable, LiveFlows, MapError, Pair, Rules, Serving, Swept, Timeouts,
+        sweep_pair,
+    };
 
     #[derive(Default)]
     struct Memory {
@@ -219,13 +238,17 @@ mod tests {
         (V4::new(address.ip().octets()), Be16::new(address.port()))
     }
 
-    #[derive(Default)]
     struct Tables {
         dst: Memory,
         src: Memory,
+        generation: Generation,
     }
 
     impl Tables {
+        fn new(generation: Generation) -> Self {
+            Self { dst: Memory::default(), src: Memory::default(), generation }
+        }
+
         /// A flow of client 10.1.0.9 to 10.96.0.10:53, at `endpoint`, last seen at `second`.
         fn open(
             &self,
@@ -238,14 +261,8 @@ mod tests {
             let key = Tuple::new(client, frontend, protocol);
             let endpoint = end(endpoint);
             let last_seen = at(second);
-            let half = Flow {
-                created: last_seen,
-                last_seen,
-                service: DNS,
-                flags,
-                packets: 3,
-                ..Flow::zeroed()
-            };
+            let half =
+                Flow { created: last_seen, last_seen, service: DNS, flags, ..Flow::zeroed() };
             let forward =
                 Flow { address: endpoint.0, port: endpoint.1, other_port: client.1, ..half };
             let reply = Flow {
@@ -265,7 +282,8 @@ mod tests {
             let mut live = LiveFlows::default();
             let timeouts = Timeouts::default();
             let rules = Rules { timeouts: &timeouts, serving, now: at(second) };
-            (sweep_pair(&self.dst, &self.src, &rules, &mut live).unwrap(), live)
+            let pair = Pair { dst: &self.dst, src: &self.src, generation: self.generation };
+            (sweep_pair(&pair, &rules, &mut live).unwrap(), live)
         }
 
         fn halves(&self) -> (usize, usize) {
@@ -279,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_flow_that_is_over_loses_both_halves_and_no_other_changes() {
-        let tables = Tables::default();
+        let tables = Tables::new(Generation::Settled);
         tables.open(Protocol::UDP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
         tables.open(Protocol::TCP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
         let (swept, _) = tables.sweep(180, &Serving::default());
@@ -291,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_lives_is_noted_by_both_tuples() {
-        let tables = Tables::default();
+        let tables = Tables::new(Generation::Settled);
         tables.open(Protocol::TCP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
         let (_, live) = tables.sweep(1, &Serving::default());
         assert!(live.destinations.contains(&[10, 96, 0, 10].into()));
@@ -301,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_udp_flow_goes_with_its_endpoint_and_a_tcp_flow_stays() {
-        let tables = Tables::default();
+        let tables = Tables::new(Generation::Settled);
         tables.open(Protocol::UDP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
         tables.open(Protocol::TCP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
         let mut serving = Serving::default();
@@ -315,7 +333,7 @@ mod tests {
     #[test]
     fn a_half_alone_is_given_time_and_then_removed() {
         for at_ingress in [true, false] {
-            let tables = Tables::default();
+            let tables = Tables::new(Generation::Settled);
             let key = tables.open(Protocol::TCP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
             let left = if at_ingress { &tables.src } else { &tables.dst };
             left.halves.borrow_mut().clear();
@@ -328,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_half_alone_that_waits_for_its_answer_waits_its_time() {
-        let tables = Tables::default();
+        let tables = Tables::new(Generation::New);
         tables.open(Protocol::TCP, "10.1.0.1:53", 0, FlowFlags::empty());
         tables.dst.halves.borrow_mut().clear();
         tables.sweep(60, &Serving::default());
