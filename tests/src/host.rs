@@ -93,6 +93,15 @@ impl Host {
         self.addresses().of(family)
     }
 
+    /// Every address that its devices have, whoever gave them.
+    pub fn device_addresses(&self) -> Result<Vec<IpAddr>> {
+        let devices = self.namespace().ip_json(&["address", "show"])?;
+        let devices = devices.as_array().context("devices are no list")?;
+        let addresses =
+            devices.iter().filter_map(|device| device["addr_info"].as_array()).flatten();
+        Ok(addresses.filter_map(|address| address["local"].as_str()?.parse().ok()).collect())
+    }
+
     /// A command that runs on this host: in its namespace and its cgroup, and not longer than the
     /// thread that starts it.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Result<Command> {

@@ -1,6 +1,7 @@
 //! The stage: hosts, servers and manifests.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -106,7 +107,8 @@ impl Stage {
     /// What `bpftool -j map dump` prints of the IPv4 frontends, a line for each.
     pub(crate) fn dump(&self) -> Result<String> {
         let elements = Bpftool::dump(&self.dumped_pin())?;
-        let lines = elements.iter().map(|element| format!("{}\n", element["formatted"]));
-        Ok(lines.collect())
+        let lines: BTreeSet<String> =
+            elements.iter().map(|element| format!("{}\n", element["formatted"])).collect();
+        Ok(lines.into_iter().collect())
     }
 }

@@ -36,13 +36,13 @@ pub(crate) fn of_checks(checks: &[Check]) -> Table {
     let mut table = table(&[
         "from",
         "by",
-        "",
+        "over",
         "asked",
         "who answered",
         "client saw",
         "on the wire",
         "server saw",
-        "",
+        "result",
     ]);
     for check in checks {
         let mut answered =
