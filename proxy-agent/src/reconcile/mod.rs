@@ -7,8 +7,8 @@
 //! # How a change travels
 //! `apply` notes it in what is known of the cluster ([`cluster`]) and marks Services dirty.
 //! `reconcile` computes what each dirty Service should look like ([`crate::desired`]), settles who
-//! has which frontend ([`claims`]), finds places for it ([`plan`], [`tables`]), and writes what
-//! differs ([`commit`]).
+//! has which frontend ([`services`], [`claims`]), finds places for it ([`plan`], [`tables`]), and
+//! writes what differs ([`commit`]).
 //!
 //! # What holds at every moment
 //! - A frontend's value refers to slots that are written, those to backends that are written, and
@@ -30,6 +30,7 @@ mod ids;
 mod ops;
 mod plan;
 mod retry;
+mod services;
 mod sets;
 mod settings;
 mod slots;
@@ -39,26 +40,25 @@ pub use error::{Failure, ReconcileError, Report, UdpServing};
 pub use settings::Settings;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
-use proxy_common::{FrontendKind, Nanoseconds, Protocol, ServiceId};
+use proxy_common::{FrontendKind, Nanoseconds, ServiceId};
 
 use crate::{
-    desired::{DesiredPort, DesiredService, FrontendKey, Vantage, desired, select_node_addresses},
-    model::{NamespacedName, ObjectKind, ObjectRef, Problem, Trouble},
+    desired::{FrontendKey, select_node_addresses},
+    model::{NamespacedName, Problem},
     source::Event,
     store::{Installed, MapStore},
 };
 
-use claims::{Changed, Claim, Claims};
-use cluster::{Cluster, Known};
+use claims::Claims;
+use cluster::Cluster;
 use commit::Commit;
 use config::ConfigElement;
 use filter::Role;
 use ids::PortKey;
-use plan::Plan;
 use retry::Retry;
 use sets::grace_after;
 use tables::Tables;
@@ -293,147 +293,4 @@ impl Reconciler {
             }
         }
     }
-
-    /// Plans every dirty Service, and those that get or lose a frontend by it.
-    fn plan(&mut self, now: Nanoseconds, report: &mut Report) -> Vec<Plan> {
-        let mut plans: BTreeMap<NamespacedName, Vec<Plan>> = BTreeMap::new();
-        while let Some(service) = self.dirty.pop_first() {
-            self.failed.remove(&service);
-            let planned = self.plan_service(&service, now, report);
-            plans.insert(service, planned);
-        }
-        report.services = plans.len();
-        plans.into_values().flatten().collect()
-    }
-
-    fn plan_service(
-        &mut self,
-        name: &NamespacedName,
-        now: Nanoseconds,
-        report: &mut Report,
-    ) -> Vec<Plan> {
-        let (wanted, created) = match self.cluster.get(name) {
-            Some(Known { service: Some(service), slices }) => {
-                let vantage = Vantage {
-                    node: &self.settings.node_name,
-                    zone: self.cluster.node().and_then(|node| node.zone.as_deref()),
-                    node_port_addresses: &self.node_port_addresses,
-                    kinds: self.settings.frontend_kinds,
-                };
-                (desired(service, slices.values(), &vantage), service.created)
-            }
-            _ => (DesiredService::default(), None),
-        };
-        let changed = self.claims.replace(name, claims_of(name, created, &wanted));
-        self.note(changed);
-
-        let mut plans = Vec::with_capacity(wanted.ports.len() + 1);
-        let mut ports = BTreeSet::new();
-        for port in &wanted.ports {
-            let owns = |port: &DesiredPort| {
-                port.frontends.iter().any(|frontend| self.claims.is_owner(&frontend.key, name))
-            };
-            if !owns(port) {
-                continue;
-            }
-            let key = PortKey { name: port.name.clone(), family: port.family };
-            match plan::port(&mut self.tables, &key, port, now) {
-                Ok(plan) => plans.extend(plan),
-                Err(error) => {
-                    self.failed.insert(name.clone());
-                    note_failure(report, name, error);
-                }
-            }
-            self.report_serving(&key, port, report);
-            ports.insert(key);
-        }
-        plans.push(plan::markers(name, &wanted.cluster_ips));
-        self.keep_ports(name, ports, now, report);
-        plans
-    }
-
-    /// `name` has these ports now: what others had is let go.
-    fn keep_ports(
-        &mut self,
-        name: &NamespacedName,
-        ports: BTreeSet<PortKey>,
-        now: Nanoseconds,
-        report: &mut Report,
-    ) {
-        let before = if ports.is_empty() {
-            self.ports.remove(name)
-        } else {
-            self.ports.insert(name.clone(), ports.clone())
-        };
-        for port in before.iter().flatten().filter(|port| !ports.contains(port)) {
-            self.tables.forget_placement(port, now);
-            if self.udp_serving.remove(port).is_some()
-                && let Some(service) = self.tables.ids.of(port)
-            {
-                report.udp_serving.push(UdpServing { service, endpoints: Vec::new() });
-            }
-        }
-    }
-
-    /// Reports the serving endpoints of a UDP port if they changed.
-    fn report_serving(&mut self, key: &PortKey, port: &DesiredPort, report: &mut Report) {
-        if key.name.protocol != Protocol::UDP || self.udp_serving.get(key) == Some(&port.serving) {
-            return;
-        }
-        if let Some(service) = self.tables.ids.of(key) {
-            self.udp_serving.insert(key.clone(), port.serving.clone());
-            report.udp_serving.push(UdpServing { service, endpoints: port.serving.clone() });
-        }
-    }
-
-    fn note(&mut self, changed: Changed) {
-        self.dirty.extend(changed.others);
-        self.unowned.extend(changed.unowned);
-        // Two Services with one ClusterIP share its marker; their ports tell whether they collide.
-        let lost = changed.lost.into_iter().filter(|(frontend, ..)| !frontend.is_marker());
-        self.problems.extend(lost.map(|(frontend, loser, owner)| Problem {
-            location: None,
-            object: Some(reference(&loser.service)),
-            field: String::from("frontend"),
-            value: frontend.to_string(),
-            trouble: Trouble::FrontendTaken {
-                owner: reference(&owner.service),
-                why: owner.wins_because(&loser),
-            },
-        }));
-    }
-}
-
-fn claims_of(
-    name: &NamespacedName,
-    created: Option<i64>,
-    wanted: &DesiredService,
-) -> BTreeMap<FrontendKey, Claim> {
-    let frontends = wanted
-        .ports
-        .iter()
-        .flat_map(|port| port.frontends.iter().map(|frontend| (frontend.key, frontend.kind)));
-    let markers = wanted
-        .cluster_ips
-        .iter()
-        .map(|address| (FrontendKey::marker(*address), FrontendKind::ClusterIp));
-    frontends
-        .chain(markers)
-        .map(|(key, kind)| (key, Claim::new(kind, created, name.clone())))
-        .collect()
-}
-
-fn note_failure(report: &mut Report, service: &NamespacedName, error: ReconcileError) {
-    let known = report
-        .failures
-        .iter_mut()
-        .find(|known| known.error.map() == error.map() && !known.error.is_from_the_store());
-    match known {
-        Some(known) => known.services.push(service.clone()),
-        None => report.failures.push(Failure { services: vec![service.clone()], error }),
-    }
-}
-
-fn reference(service: &NamespacedName) -> ObjectRef {
-    ObjectRef { kind: ObjectKind::Service, name: service.to_string().into() }
 }

@@ -42,6 +42,8 @@ pub(super) struct Follower {
     missing: HashMap<PathBuf, Instant>,
     /// What was told of directories: not told again until it changes.
     told: BTreeMap<PathBuf, String>,
+    /// When the directory was looked through last.
+    looked: Instant,
     synced: bool,
 }
 
@@ -49,6 +51,8 @@ impl Follower {
     /// Follows `root`. Nothing is read yet.
     pub(super) fn new(root: PathBuf) -> (Self, Vec<Event>) {
         let (watch, error) = Watch::new();
+        // Relative only to a directory that is gone; it will be told as unreadable then.
+        let root = std::path::absolute(&root).unwrap_or(root);
         let mut follower = Self {
             root,
             catalog: Catalog::default(),
@@ -58,6 +62,7 @@ impl Follower {
             closed: HashSet::new(),
             missing: HashMap::new(),
             told: BTreeMap::new(),
+            looked: Instant::now(),
             synced: false,
         };
         let events = follower.unwatchable(error).into_iter().collect();
@@ -66,19 +71,19 @@ impl Follower {
 
     /// Waits until it is worth looking.
     pub(super) fn wait(&mut self) {
-        let now = Instant::now();
+        // What ran out of patience before the last look was seen to then.
         let waiting = self.writing.values().chain(self.missing.values());
-        let patience = waiting
-            .map(|since| (*since + PATIENCE).saturating_duration_since(now))
-            .filter(|left| !left.is_zero())
-            .min();
-        let most = patience.unwrap_or(POLL).min(POLL);
+        let patience =
+            waiting.map(|since| *since + PATIENCE).filter(|until| *until > self.looked).min();
+        let most = patience
+            .map_or(POLL, |until| until.saturating_duration_since(Instant::now()).min(POLL));
         let happened = self.watch.wait(most, QUIET);
         let now = Instant::now();
         for happened in happened {
             match happened {
-                Happened::Writing(path) => _ = self.writing.insert(path, now),
+                Happened::Writing(path) => _ = self.writing.insert(actual(path), now),
                 Happened::Closed(path) => {
+                    let path = actual(path);
                     self.writing.remove(&path);
                     self.closed.insert(path);
                 }
@@ -117,6 +122,7 @@ impl Follower {
         self.told.retain(|directory, _| directory.as_os_str().is_empty() || !readable(directory));
 
         let now = Instant::now();
+        self.looked = now;
         for (path, found) in &scan.files {
             self.missing.remove(path);
             events.extend(self.file(path, found, now));
@@ -133,10 +139,9 @@ impl Follower {
 
     /// Reads a file if it changed and its writer is done, or has had it for long.
     fn file(&mut self, path: &Path, found: &Found, now: Instant) -> Vec<Event> {
-        let actual = found.target.as_deref().unwrap_or(path);
         let changed = self.files.get(path) != Some(&found.fingerprint);
-        let closed = self.closed.contains(actual);
-        let since = self.writing.get(actual).copied();
+        let closed = self.closed.contains(&found.actual);
+        let since = self.writing.get(&found.actual).copied();
         let forgotten = since.is_some_and(|since| now.duration_since(since) >= WRITER_FORGOTTEN);
         if !(changed || closed || forgotten) {
             return Vec::new();
@@ -218,5 +223,14 @@ impl Follower {
             value: shown.display().to_string(),
             trouble,
         }))
+    }
+}
+
+/// `path` without symlinks on the way to the file itself.
+fn actual(path: PathBuf) -> PathBuf {
+    let directory = path.parent().and_then(|directory| fs::canonicalize(directory).ok());
+    match (directory, path.file_name()) {
+        (Some(directory), Some(name)) => directory.join(name),
+        _ => path,
     }
 }

@@ -37,8 +37,8 @@ impl Fingerprint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) fingerprint: Fingerprint,
-    /// Where a symlink leads; `None` for a file that is none.
-    pub(super) target: Option<PathBuf>,
+    /// Its path without symlinks: what inotify's events are compared with.
+    pub(super) actual: PathBuf,
 }
 
 /// What a directory has.
@@ -57,14 +57,21 @@ pub(super) struct Scan {
 /// When `root` itself can't be read.
 pub(super) fn scan(root: &Path) -> io::Result<Scan> {
     let mut scan = Scan::default();
-    let mut visited = BTreeSet::from([fs::canonicalize(root)?]);
+    let actual = fs::canonicalize(root)?;
+    let mut visited = BTreeSet::from([actual.clone()]);
     // The directory itself may be a symlink that is turned over, or be moved into place.
     scan.directories.extend(root.parent().filter(|parent| parent.is_dir()).map(Path::to_path_buf));
-    directory(root, fs::read_dir(root)?, &mut visited, &mut scan);
+    directory(root, &actual, fs::read_dir(root)?, &mut visited, &mut scan);
     Ok(scan)
 }
 
-fn directory(path: &Path, entries: fs::ReadDir, visited: &mut BTreeSet<PathBuf>, scan: &mut Scan) {
+fn directory(
+    path: &Path,
+    actual: &Path,
+    entries: fs::ReadDir,
+    visited: &mut BTreeSet<PathBuf>,
+    scan: &mut Scan,
+) {
     scan.directories.insert(path.to_path_buf());
     for entry in entries.flatten() {
         let path = entry.path();
@@ -76,11 +83,13 @@ fn directory(path: &Path, entries: fs::ReadDir, visited: &mut BTreeSet<PathBuf>,
         if metadata.is_dir() {
             subdirectory(&path, visited, scan);
         } else if metadata.is_file() && is_manifest(&path) {
-            let is_symlink = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            let target = if is_symlink { fs::canonicalize(&path).ok() } else { None };
-            let beside = target.as_deref().and_then(Path::parent).map(Path::to_path_buf);
-            scan.directories.extend(beside);
-            scan.files.insert(path, Found { fingerprint: Fingerprint::of(&metadata), target });
+            let mut actual = actual.join(entry.file_name());
+            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                let Ok(target) = fs::canonicalize(&path) else { continue };
+                scan.directories.extend(target.parent().map(Path::to_path_buf));
+                actual = target;
+            }
+            scan.files.insert(path, Found { fingerprint: Fingerprint::of(&metadata), actual });
         }
     }
 }
@@ -88,8 +97,8 @@ fn directory(path: &Path, entries: fs::ReadDir, visited: &mut BTreeSet<PathBuf>,
 fn subdirectory(path: &Path, visited: &mut BTreeSet<PathBuf>, scan: &mut Scan) {
     match fs::canonicalize(path).and_then(|canonical| Ok((canonical, fs::read_dir(path)?))) {
         Ok((canonical, entries)) => {
-            if visited.insert(canonical) {
-                directory(path, entries, visited, scan);
+            if visited.insert(canonical.clone()) {
+                directory(path, &canonical, entries, visited, scan);
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
