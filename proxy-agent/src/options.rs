@@ -74,7 +74,8 @@ pub enum OptionsError {
     },
     /// The file isn't what it should be.
     #[error(
-        "--config {}: {source}: fields are the flags of `sluice agent` without the dashes", path.display()
+        "--config {}: not the flags of `sluice agent`, each a field without the dashes: {source}",
+        path.display()
     )]
     ConfigSyntax {
         /// The file.
