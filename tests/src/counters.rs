@@ -7,8 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::NetNs;
 
 /// Counters of packets whose source could not be: strict reverse path filter, martians, bad headers.
-const SUSPICIONS: [&str; 4] =
-    ["TcpExt.IPReversePathFilter", "Ip.InAddrErrors", "Ip.InHdrErrors", "TcpExt.TCPChallengeACK"];
+const SUSPICIONS: [&str; 3] = ["TcpExt.IPReversePathFilter", "Ip.InAddrErrors", "Ip.InHdrErrors"];
 
 /// A reading of all counters.
 #[derive(Clone, Debug)]

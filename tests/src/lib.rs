@@ -16,6 +16,7 @@ mod counters;
 mod fabric;
 mod host;
 mod identity;
+pub mod kernel_run;
 mod lab;
 mod leftovers;
 pub mod manifest;
