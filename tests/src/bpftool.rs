@@ -3,12 +3,15 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
+
+const MISSING: &str = "cannot run bpftool: install bpftool, or run cargo xtask setup";
 
 /// Questions to `bpftool`.
 #[derive(Clone, Copy, Debug)]
@@ -17,14 +20,7 @@ pub struct Bpftool;
 impl Bpftool {
     /// What `bpftool -j <arguments>` prints.
     pub fn json(arguments: &[&str]) -> Result<Value> {
-        let mut command = Command::new("bpftool");
-        // Where `sbin` is not on a user's path.
-        command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH")?));
-        let output = command
-            .arg("-j")
-            .args(arguments)
-            .output()
-            .context("cannot run bpftool: install bpftool, or run cargo xtask setup")?;
+        let output = Self::command(arguments)?.output().context(MISSING)?;
         let shown = arguments.join(" ");
         let printed = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
@@ -37,6 +33,26 @@ impl Bpftool {
     pub fn dump(pin: &Path) -> Result<Vec<Value>> {
         let dumped = Self::json(&["map", "dump", "pinned", text(pin)?])?;
         dumped.as_array().cloned().with_context(|| format!("{} is no list", pin.display()))
+    }
+
+    /// The first element of a pinned map, without waiting for the rest: arrays have a million.
+    pub fn dump_first(pin: &Path) -> Result<Option<Value>> {
+        let mut child = Self::command(&["map", "dump", "pinned", text(pin)?])?
+            .stdout(Stdio::piped())
+            .spawn()
+            .context(MISSING)?;
+        let mut output = BufReader::new(child.stdout.take().context("stdout is a pipe")?);
+        let opened = output.skip_until(b'[')?;
+        ensure!(opened > 0, "{} is no list", pin.display());
+        let first = if output.fill_buf()?.starts_with(b"]") {
+            None
+        } else {
+            serde_json::Deserializer::from_reader(output).into_iter().next().transpose()?
+        };
+        // It may have printed everything already.
+        let _ = child.kill();
+        child.wait()?;
+        Ok(first)
     }
 
     /// What there is to know about a pinned map.
@@ -67,6 +83,16 @@ impl Bpftool {
         }
         pins.sort();
         Ok(pins)
+    }
+}
+
+impl Bpftool {
+    fn command(arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new("bpftool");
+        // Where `sbin` is not on a user's path.
+        command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH")?));
+        command.arg("-j").args(arguments);
+        Ok(command)
     }
 }
 

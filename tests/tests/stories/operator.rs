@@ -18,9 +18,7 @@ fn bpftool_shows_every_map_with_named_fields() -> Result<()> {
         let pin = cluster.a.map_pin(map.name);
         let shown = Bpftool::map(&pin)?;
         assert!(shown["btf_id"].is_u64(), "{} carries no BTF: {shown}", map.name);
-        let dump = Bpftool::json(&["map", "dump", "pinned", pin.to_str().context("UTF-8")?])?;
-        let elements = dump.as_array().context("a dump is a list")?;
-        let Some(element) = elements.first() else { continue };
+        let Some(element) = Bpftool::dump_first(&pin)? else { continue };
         let formatted = &element["formatted"];
         assert!(formatted.is_object(), "{} is dumped without BTF: {element}", map.name);
         let value = match formatted.get("values") {
