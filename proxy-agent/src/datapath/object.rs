@@ -21,7 +21,12 @@ use super::{
     syscall::{self, MapInfo},
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-datapath"));
+/// The datapath: its programs and maps, as an ELF file.
+pub static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sluice-datapath"));
+
+/// What benchmarks measure the datapath against, as an ELF file.
+pub static YARDSTICK: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/yardstick"));
 
 /// Why the object can't be loaded at all.
 #[derive(Debug, thiserror::Error)]

@@ -101,7 +101,7 @@ impl Layer<'_> {
         let end = self.at + 40 + usize::from(self.word(4));
         let mut next = self.byte(6);
         let mut offset = 40;
-        while matches!(next, 0 | 43 | 44 | 60) {
+        while matches!(next, 0 | 43 | 44 | 60) && self.at + offset < self.bytes.len() {
             if next == 44 && self.word(offset + 2) & 0xfff9 != 0 {
                 return Ok(());
             }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
 };
 
 use bytemuck::Zeroable;
@@ -93,6 +93,8 @@ pub struct Machine {
     pub counters: RefCell<Vec<u64>>,
     /// How many more refusals may be answered with ICMP.
     pub reject_budget: Cell<u64>,
+    /// Random numbers that come before those of the seed: choices that somebody else made.
+    pub scripted: RefCell<VecDeque<u32>>,
     seed: Cell<u64>,
 }
 
@@ -111,6 +113,7 @@ impl Default for Machine {
             now: Cell::new(Nanoseconds::new(1)),
             counters: RefCell::new(vec![0; COUNTERS as usize]),
             reject_budget: Cell::new(u64::MAX),
+            scripted: RefCell::default(),
             seed: Cell::new(0x51),
         }
     }
@@ -206,6 +209,9 @@ impl Kernel for Machine {
     }
 
     fn random(&self) -> u32 {
+        if let Some(scripted) = self.scripted.borrow_mut().pop_front() {
+            return scripted;
+        }
         // xorshift64* (Marsaglia, Vigna): small, and the same on every run.
         let mut x = self.seed.get();
         x ^= x >> 12;

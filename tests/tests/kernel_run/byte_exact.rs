@@ -180,7 +180,7 @@ fn what_is_no_services_is_untouched<A: KernelFamily>() -> Result<()> {
         tcp(client::<A>(), backend()).ack().data(b"direct").packet(),
         udp(backend::<A>(), client()).lengthened().packet(),
         ping(client::<A>().0, backend::<A>().0).packet(),
-        udp(elsewhere, client()).data(b"abc").layer3().packet(),
+        udp(elsewhere, client()).data(&[3; 40]).layer3().packet(),
     ] {
         for hook in [Ingress, Egress] {
             becomes(&kernel, hook, &packet, &packet);

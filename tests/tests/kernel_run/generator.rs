@@ -79,7 +79,7 @@ pub(crate) fn next<A: KernelFamily>(
         return (hook, fragments);
     }
     let mut packet = packet.packet();
-    damage(random, &mut packet);
+    damage::<A>(random, &mut packet);
     (hook, vec![packet])
 }
 
@@ -182,12 +182,16 @@ fn error<A: KernelFamily>(
 }
 
 /// Breaks one packet in ten: cut short, or with a wrong byte behind the Ethernet header.
-fn damage(random: &mut Random, packet: &mut UserPacket) {
-    let behind = packet.bytes.len() - 14;
+fn damage<A: KernelFamily>(random: &mut Random, packet: &mut UserPacket) {
+    // The kernel runs no program on less than a network header.
+    let header = if A::WORDS == 1 { 14 + 20 } else { 14 + 40 };
     match random.below(20) {
-        0 => packet.bytes.truncate(14 + random.below(behind)),
+        0 => {
+            let end = header + random.below(packet.bytes.len() - header);
+            packet.bytes.truncate(end);
+        }
         1 => {
-            let at = 14 + random.below(behind);
+            let at = 14 + random.below(packet.bytes.len() - 14);
             packet.bytes[at] = random.byte();
         }
         _ => {}

@@ -183,13 +183,17 @@ fn add<A: KernelFamily>(
 fn datapath(services: u32) -> Result<KernelMachine> {
     let sizes = Sizes { services: SERVICES_MAX, flows: FLOWS_MAX, others: NEW_FLOWS_MAX };
     let mut kernel = KernelMachine::load(sizes)?;
-    program::<V4>(&mut kernel, services)?;
-    program::<V6>(&mut kernel, services)?;
+    let mut machine = Machine::default();
+    serve::<V4>(&mut machine, services);
+    serve::<V6>(&mut machine, services);
+    kernel.program::<V4>(&machine)?;
+    kernel.program::<V6>(&machine)?;
+    put_flows::<V4>(&mut kernel)?;
+    put_flows::<V6>(&mut kernel)?;
     Ok(kernel)
 }
 
-fn program<A: KernelFamily>(kernel: &mut KernelMachine, services: u32) -> Result<()> {
-    let mut machine = Machine::default();
+fn serve<A: KernelFamily>(machine: &mut Machine, services: u32) {
     let tcp_frontend =
         |(address, port): End<A>| Frontend::new(address, Be16::new(port), Protocol::TCP);
     let service = |id| Service { id: ServiceId::new(id), ..Service::default() };
@@ -200,11 +204,14 @@ fn program<A: KernelFamily>(kernel: &mut KernelMachine, services: u32) -> Result
         let end = (A::address(97, host), 1000 + u16::from(port));
         machine.serve(tcp_frontend(end), service(id), &[]);
     }
-    // A packet is not restored between runs, so two flows hand it to each other: what one makes of
-    // it is the other one's. Each run is a translation like any other.
+    // For the flows that go both ways.
     machine.mark(backend::<A>().0, FilterBits::FRONTEND);
     machine.mark(frontend::<A>().0, FilterBits::BACKEND);
-    kernel.program::<A>(&machine)?;
+}
+
+/// A packet is not restored between runs, so two flows hand it to each other: what one makes of it
+/// is the other one's. Each run is a translation like any other.
+fn put_flows<A: KernelFamily>(kernel: &mut KernelMachine) -> Result<()> {
     for (there, back) in [(frontend::<A>(), backend()), (backend(), frontend())] {
         put(kernel, FlowTable::Dst, (client(), there), back)?;
         put(kernel, FlowTable::Src, (there, client()), back)?;

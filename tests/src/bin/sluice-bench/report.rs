@@ -68,7 +68,7 @@ impl Report {
     /// Prints a table for people.
     pub(crate) fn print(&self) {
         let mut table = Table::new();
-        table.load_preset(UTF8_HORIZONTAL_ONLY);
+        table.load_style(UTF8_HORIZONTAL_ONLY);
         let header =
             ["case", "Services", "min ns", "median ns", "max ns", "look-ups", "(of minima)"];
         table.set_header(header);
