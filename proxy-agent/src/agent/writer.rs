@@ -100,6 +100,7 @@ impl Writer {
             if self.reconciler.needs_reconcile_at().is_some_and(|at| at <= clock::now()) {
                 self.reconcile();
             }
+            self.tell_problems();
             if self.reconciler.is_synced() {
                 self.arm();
             }
@@ -122,11 +123,6 @@ impl Writer {
         if !udp_serving.is_empty() {
             self.sweeper.udp_serving(udp_serving);
         }
-        let problems: Vec<String> =
-            self.reconciler.take_problems().iter().map(ToString::to_string).collect();
-        for problem in &problems {
-            tracing::warn!("{problem}");
-        }
         self.tell_failures(&report);
         let unserved = self.reconciler.unserved().map(ToString::to_string).collect();
         let generation = self.state.update(|live| {
@@ -135,13 +131,26 @@ impl Writer {
             live.synced = self.reconciler.is_synced();
             live.failures = self.told.iter().cloned().collect();
             live.unserved = unserved;
-            live.remember(problems);
             live.generation
         });
         if report.applied > 0 {
             let (ops, services) = (report.applied, report.services);
             tracing::debug!(generation, ops, services, "reconciled");
         }
+    }
+
+    /// Logs what is wrong with objects and files. A document that can't be read asks for no write,
+    /// so this doesn't wait for one.
+    fn tell_problems(&mut self) {
+        let problems: Vec<String> =
+            self.reconciler.take_problems().iter().map(ToString::to_string).collect();
+        if problems.is_empty() {
+            return;
+        }
+        for problem in &problems {
+            tracing::warn!("{problem}");
+        }
+        self.state.update(|live| live.remember(problems));
     }
 
     /// Logs what failed, once for as long as it lasts.
