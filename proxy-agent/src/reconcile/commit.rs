@@ -50,7 +50,7 @@ impl Commit<'_> {
         plans: &[Plan],
         owned: impl Fn(&FrontendKey, &NamespacedName) -> bool,
     ) -> BTreeSet<NamespacedName> {
-        self.tables.forget_unwritten(self.now);
+        self.tables.expire(self.now);
         let mut puts = self.puts(plans, owned);
         for put in puts.iter().filter(|put| put.new) {
             self.tables.filter.hold(put.frontend.address, Role::Frontend);
@@ -92,7 +92,7 @@ impl Commit<'_> {
 
     /// Zeroes backends and deletes names that nothing needs any more.
     pub(super) fn release(&mut self) {
-        self.tables.forget_unwritten(self.now);
+        self.tables.expire(self.now);
         for family in Family::ALL {
             let (ids, ops): (Vec<_>, Vec<_>) =
                 self.tables.backends.of(family).clears().into_iter().unzip();

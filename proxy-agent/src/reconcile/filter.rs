@@ -98,7 +98,11 @@ impl Filter {
             *holders -= 1;
             if *holders == 0 {
                 self.holders.remove(&bit);
-                self.lingering.insert(bit, NotBefore::At(not_before));
+                if self.is_written(address, role) {
+                    self.lingering.insert(bit, NotBefore::At(not_before));
+                } else {
+                    self.set(bit, false);
+                }
             }
         }
     }
@@ -251,9 +255,18 @@ mod tests {
     }
 
     #[test]
+    fn a_bit_that_was_not_written_yet_is_not_written_when_nobody_needs_it_any_more() {
+        let mut filter = empty();
+        filter.hold(ADDRESS, Role::Frontend);
+        filter.release(ADDRESS, Role::Frontend, Nanoseconds::new(1));
+        assert_eq!(write(&mut filter), 0);
+    }
+
+    #[test]
     fn a_bit_that_is_needed_again_is_not_cleared() {
         let mut filter = empty();
         filter.hold(ADDRESS, Role::Frontend);
+        write(&mut filter);
         filter.release(ADDRESS, Role::Frontend, Nanoseconds::new(1));
         filter.hold(ADDRESS, Role::Frontend);
         filter.swept(Nanoseconds::new(9), &HashSet::new(), &HashSet::new());

@@ -52,6 +52,8 @@ pub(super) struct SlotSets {
     runs: HashMap<RunId, Run>,
     next: u64,
     retired: VecDeque<(Nanoseconds, RunId)>,
+    /// Runs that were let go before they were written: no program can know them.
+    stillborn: Vec<RunId>,
 }
 
 impl SlotSets {
@@ -61,6 +63,7 @@ impl SlotSets {
             runs: HashMap::new(),
             next: 0,
             retired: VecDeque::new(),
+            stillborn: Vec::new(),
         }
     }
 
@@ -153,13 +156,15 @@ impl SlotSets {
     }
 
     /// Somebody no longer refers to them. A run that nobody refers to is reused after the grace
-    /// period.
+    /// period, or at once if it was never written.
     pub(super) fn release(&mut self, placement: &Placement, now: Nanoseconds) {
         for id in placement.runs.iter().flatten() {
             if let Some(run) = self.runs.get_mut(id) {
                 run.holders -= 1;
-                if run.holders == 0 {
-                    self.retired.push_back((grace_after(now), *id));
+                match (run.holders, run.written) {
+                    (0, true) => self.retired.push_back((grace_after(now), *id)),
+                    (0, false) => self.stillborn.push(*id),
+                    _ => {}
                 }
             }
         }
@@ -176,18 +181,17 @@ impl SlotSets {
     /// Runs whose grace period is over. Their slots are free; the backends in them are needed once
     /// less each.
     pub(super) fn expire(&mut self, now: Nanoseconds) -> Vec<Run> {
-        let mut over = Vec::new();
-        while let Some((at, id)) = self.retired.front().copied() {
-            if at > now {
-                break;
-            }
-            self.retired.pop_front();
-            if let Some(run) = self.runs.remove(&id) {
-                self.free.give_back(run.base, run.slots);
-                over.push(run);
-            }
+        let mut over = std::mem::take(&mut self.stillborn);
+        while let Some((_, id)) = self.retired.pop_front_if(|(at, _)| *at <= now) {
+            over.push(id);
         }
-        over
+        over.into_iter().filter_map(|id| self.free(id)).collect()
+    }
+
+    fn free(&mut self, id: RunId) -> Option<Run> {
+        let run = self.runs.remove(&id)?;
+        self.free.give_back(run.base, run.slots);
+        Some(run)
     }
 
     /// When the next run's grace period is over.
@@ -254,6 +258,7 @@ mod tests {
         let placement = place(&mut sets, &[1, 2], &[]);
         sets.hold(&placement);
         sets.hold(&placement);
+        sets.wrote(placement.runs[0].unwrap());
         sets.release(&placement, Nanoseconds::new(5));
         assert_eq!(sets.next_expiry(), None);
         sets.release(&placement, Nanoseconds::new(7));
@@ -264,5 +269,15 @@ mod tests {
         assert_eq!(over.len(), 1);
         assert_eq!(over[0].backends, ids(&[1, 2]));
         place(&mut sets, &[3], &[]);
+    }
+
+    #[test]
+    fn a_run_that_was_never_written_is_free_at_once() {
+        let mut sets = SlotSets::new(2);
+        let placement = place(&mut sets, &[1, 2], &[]);
+        sets.hold(&placement);
+        sets.release(&placement, Nanoseconds::new(5));
+        assert_eq!(sets.expire(Nanoseconds::new(5)).len(), 1);
+        place(&mut sets, &[3, 4], &[]);
     }
 }

@@ -119,15 +119,12 @@ impl Tables {
         }
     }
 
-    /// Frees the slots whose grace period is over, and what only they needed.
+    /// Frees the slots whose grace period is over, and lets go of what only they needed and was
+    /// not written yet.
     pub(super) fn expire(&mut self, now: Nanoseconds) {
         for run in self.sets.expire(now) {
             self.release_backends(run.family, &run.backends);
         }
-    }
-
-    /// Drops backends that were to be written and that nobody needs any more.
-    pub(super) fn forget_unwritten(&mut self, now: Nanoseconds) {
         for family in Family::ALL {
             for backend in self.backends.of_mut(family).forget_unwritten() {
                 self.filter.release(backend.address, Role::Backend, grace_after(now));
