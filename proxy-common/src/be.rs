@@ -6,7 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// A 16-bit integer in network byte order: a port, a length, a checksum as it is on the wire.
 ///
-/// Kept as bytes so that a map dump shows `["0x1f","0x90"]` for port 8080 on every machine, and
+/// Kept as bytes so that a map dump shows `[31,144]` (0x1f90) for port 8080 on every machine, and
 /// aligned like the integer so that it is loaded and stored in one instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Pod, Zeroable)]
 #[repr(C, align(2))]

@@ -4,7 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::Nanoseconds;
 
-/// ICMP errors and RSTs that one CPU may send in one second.
+/// ICMP errors that one CPU may send in one second. A RST is no longer than what it answers, and isn't
+/// limited.
 pub const REJECTS_PER_SECOND: u64 = 1_000;
 
 /// A CPU's budget of refusals: the element of `REJECT_LIMIT`.

@@ -16,6 +16,9 @@ use crate::{
 
 const HOOK: Hook = Hook::Egress;
 
+/// The longest TCP header with its options, in bytes.
+const TCP_HEADER_MAX: usize = 60;
+
 /// Decides about the packet, whose network header is at `at`, and rewrites it.
 #[inline(always)]
 pub fn egress<A, P, E>(packet: &mut P, env: &E, at: usize) -> Verdict
@@ -38,7 +41,7 @@ where
     let bytes = u64::from(packet.length()).saturating_sub(at as u64);
     let found = match flow::follow(env, HOOK, &headers, bytes) {
         Some(found) => found,
-        None if headers.step() == Step::Continues => return Verdict::PASS,
+        None if is_past_opening(packet, &headers) => return Verdict::PASS,
         None => {
             let mut found = Rewrite::default();
             let verdict = flow::follow_new(env, HOOK, &headers, bytes, &mut found);
@@ -69,4 +72,16 @@ where
 {
     let is_backend = |address| filter::interest(env, address).contains(FilterBits::BACKEND);
     is_backend(headers.tuple.source) || is_backend(headers.tuple.destination)
+}
+
+/// Whether the packet can't be an answer on a new flow. Such an answer is a SYN and ACK, a RST, or a
+/// bare ACK that challenges the SYN (RFC 5961 §4); data comes only when the flow is settled.
+#[inline(always)]
+fn is_past_opening<A, P>(packet: &P, headers: &Headers<A>) -> bool
+where
+    A: Network,
+    P: Packet,
+{
+    let behind_network = (packet.length() as usize).saturating_sub(headers.transport_at());
+    headers.step() == Step::Continues && behind_network > TCP_HEADER_MAX
 }

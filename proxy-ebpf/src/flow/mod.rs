@@ -15,7 +15,7 @@ mod settle;
 use proxy_common::{Address, Flow, FlowFlags, FlowKind, Tuple};
 
 use crate::{
-    env::{FlowTable, Kernel, Maps},
+    env::{FlowTable, Insert, Kernel, Maps},
     headers::Headers,
     network::Network,
     rewrite::Rewrite,
@@ -173,11 +173,29 @@ where
     let news = if is_reply { FlowFlags::ANSWERED } else { FlowFlags::empty() };
     let now = env.now();
     let other = met.other_key(hook, &headers.tuple);
-    env.with_flow(hook.other().new_flows(), &other, |flow| {
+    let there = env.with_flow(hook.other().new_flows(), &other, |flow| {
         flow.last_seen = now;
         flow.flags = flow.flags.union(news);
     });
+    if there.is_none() && !is_reply {
+        remake(env, hook, &headers.tuple, &other);
+    }
     Verdict::TRANSLATED
+}
+
+/// Makes the reply half `other` anew, which a flood has evicted, from the forward half under `key`:
+/// without it the answer would show the endpoint's address.
+#[inline(never)]
+fn remake<A, E>(env: &E, hook: Hook, key: &Tuple<A>, other: &Tuple<A>)
+where
+    A: Network,
+    E: Maps<A>,
+{
+    let Some(mut half) = env.with_flow(hook.new_flows(), key, |flow| *flow) else { return };
+    settle::turn(&mut half, hook, key);
+    half.flags = FlowFlags::REPLY;
+    // Where there is no room the flow is as new as before.
+    env.insert_flow(hook.other().new_flows(), other, &half, Insert::Keep);
 }
 
 /// The flags of a half after a packet with `tcp`: a FIN stays, a RST is believed until a packet

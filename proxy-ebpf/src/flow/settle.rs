@@ -69,7 +69,7 @@ where
 
 /// Makes the other half of `half`, which is under `key` at `hook`: for one that a flood evicted.
 #[inline(always)]
-fn turn<A: Address>(half: &mut Flow<A>, hook: Hook, key: &Tuple<A>) {
+pub(super) fn turn<A: Address>(half: &mut Flow<A>, hook: Hook, key: &Tuple<A>) {
     let flags = if half.flags.contains(FlowFlags::REPLY) {
         FlowFlags::ANSWERED
     } else {
