@@ -1,5 +1,6 @@
 //! `cargo xtask …`: what people and CI run. One command a file; this one only says which there are.
 
+mod bench;
 mod bpf_object;
 mod build;
 mod build_and_load;
@@ -32,6 +33,8 @@ enum Command {
     BuildAndLoad(build_and_load::Arguments),
     /// Run every layer of tests, from formatting to the lab
     Test(test::Arguments),
+    /// Measure the datapath
+    Bench(bench::Arguments),
     /// Formatting, clippy, tidy, and cargo-deny where it is installed
     Lint,
     /// The rules of the code base that no compiler checks
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Build(arguments) => build::run(&arguments).map(drop),
         Command::BuildAndLoad(arguments) => build_and_load::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Lint => lint::run(),
         Command::Tidy => tidy::run(),
         Command::MapsDoc(arguments) => maps_doc::run(&arguments),
