@@ -8,6 +8,8 @@ use core::{
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::{Protocol, Tuple};
+
 /// An address of either family. Code that is generic over it is written once and compiled for
 /// [`V4`] and [`V6`].
 pub trait Address: Pod + Eq + Ord + Hash + fmt::Debug + fmt::Display + Send + Sync {
@@ -21,6 +23,13 @@ pub trait Address: Pod + Eq + Ord + Hash + fmt::Debug + fmt::Display + Send + Sy
     /// The words as they stand in memory (network order), for checksums and hashing. Words past
     /// [`Self::WORDS`] are zero.
     fn words(self) -> [u32; 4];
+
+    /// A tuple from its parts, written in whole words: `ports` are both ports as they lie in a
+    /// packet.
+    ///
+    /// The kernel hashes keys by words. One that was written in smaller pieces a moment ago is read
+    /// several nanoseconds late.
+    fn tuple(source: Self, destination: Self, ports: u32, protocol: Protocol) -> Tuple<Self>;
 
     /// As the standard library's type.
     fn to_ip(self) -> IpAddr;
@@ -135,6 +144,11 @@ impl Address for V4 {
         [self.word(), 0, 0, 0]
     }
 
+    #[inline(always)]
+    fn tuple(source: Self, destination: Self, ports: u32, protocol: Protocol) -> Tuple<Self> {
+        bytemuck::must_cast([source.word(), destination.word(), ports, protocol.word()])
+    }
+
     fn to_ip(self) -> IpAddr {
         IpAddr::V4(Ipv4Addr::from(self.bytes))
     }
@@ -154,6 +168,12 @@ impl Address for V6 {
     #[inline(always)]
     fn words(self) -> [u32; 4] {
         bytemuck::must_cast(self)
+    }
+
+    #[inline(always)]
+    fn tuple(source: Self, destination: Self, ports: u32, protocol: Protocol) -> Tuple<Self> {
+        let ([a, b, c, d], [e, f, g, h]) = (source.words(), destination.words());
+        bytemuck::must_cast([a, b, c, d, e, f, g, h, ports, protocol.word()])
     }
 
     fn to_ip(self) -> IpAddr {

@@ -39,6 +39,13 @@ impl Protocol {
         self.number
     }
 
+    /// The word that a tuple ends with: the number, then zeros.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) const fn word(self) -> u32 {
+        u32::from_ne_bytes([self.number, 0, 0, 0])
+    }
+
     /// Whether a Service port can have it: its header starts with two ports.
     #[inline(always)]
     #[must_use]

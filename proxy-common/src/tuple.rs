@@ -52,3 +52,23 @@ impl<A: Address> Tuple<A> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Tuple;
+    use crate::{Address, Be16, Protocol, V4, V6};
+
+    fn whole_words_are_the_parts<A: Address>(one: A, other: A) {
+        let ports: u32 = bytemuck::must_cast([Be16::new(40_000), Be16::new(80)]);
+        assert_eq!(
+            A::tuple(one, other, ports, Protocol::UDP),
+            Tuple::new((one, Be16::new(40_000)), (other, Be16::new(80)), Protocol::UDP)
+        );
+    }
+
+    #[test]
+    fn a_tuple_of_whole_words_is_that_of_its_parts() {
+        whole_words_are_the_parts(V4::new([10, 0, 0, 1]), V4::new([10, 96, 0, 7]));
+        whole_words_are_the_parts(V6::from_words([1, 2, 3, 4]), V6::from_words([5, 6, 7, 8]));
+    }
+}

@@ -167,9 +167,9 @@ where
         return if recall(env, hook, headers) { Ok(()) } else { Err(NoTransport::UnknownFragment) };
     }
     let at = headers.transport_at();
-    let ports: Ports = packet.read(at).ok_or(NoTransport::Truncated)?;
-    headers.tuple.source_port = ports.source;
-    headers.tuple.destination_port = ports.destination;
+    let ports: u32 = packet.read(at).ok_or(NoTransport::Truncated)?;
+    let Tuple { source, destination, protocol, .. } = headers.tuple;
+    headers.tuple = A::tuple(source, destination, ports, protocol);
     headers.flags = TcpFlags::new(if headers.tuple.protocol == Protocol::TCP {
         packet.read(at + TCP_FLAGS).ok_or(NoTransport::Truncated)?
     } else {

@@ -272,7 +272,7 @@ impl KernelMachine {
     pub fn counters(&mut self) -> Result<Vec<u64>> {
         let counters: PerCpuArray<_, u64> = self.map("COUNTERS")?.try_into()?;
         (0..COUNTERS)
-            .map(|index| Ok(counters.get(&index, 0)?.iter().fold(0, |sum, one| sum + one)))
+            .map(|index| Ok(counters.get(&index, 0)?.iter().sum()))
             .collect()
     }
 
