@@ -271,9 +271,7 @@ impl KernelMachine {
     /// What the kernel said.
     pub fn counters(&mut self) -> Result<Vec<u64>> {
         let counters: PerCpuArray<_, u64> = self.map("COUNTERS")?.try_into()?;
-        (0..COUNTERS)
-            .map(|index| Ok(counters.get(&index, 0)?.iter().sum()))
-            .collect()
+        (0..COUNTERS).map(|index| Ok(counters.get(&index, 0)?.iter().sum())).collect()
     }
 
     /// Removes every flow and fragment of a family.
