@@ -12,7 +12,6 @@
 #![no_std]
 
 mod address;
-mod affinity;
 mod backend;
 mod be;
 mod config;
@@ -30,12 +29,10 @@ mod reject_budget;
 mod service;
 mod service_name;
 mod socket;
-mod source_range;
 mod time;
 mod tuple;
 
 pub use address::{Address, V4, V6};
-pub use affinity::{Affinity, AffinityKey};
 pub use backend::{Backend, BackendFlags, BackendId};
 pub use be::Be16;
 pub use config::{Config, Prefix, SERVICE_CIDRS_MAX, Scope};
@@ -51,6 +48,5 @@ pub use reject_budget::{REJECTS_PER_SECOND, RejectBudget};
 pub use service::{Algorithm, Service, ServiceFlags, ServiceId, SlotRange};
 pub use service_name::ServiceName;
 pub use socket::{SocketKey, SocketPeer};
-pub use source_range::SourceRangeKey;
 pub use time::{Nanoseconds, Seconds};
 pub use tuple::Tuple;

@@ -7,8 +7,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
-    Address, AffinityKey, Backend, Flow, FragmentKey, Frontend, Prefix, SocketKey, SocketPeer,
-    SourceRangeKey, Tuple, V4, V6,
+    Address, Backend, Flow, FragmentKey, Frontend, Prefix, SocketKey, SocketPeer, Tuple, V4, V6,
 };
 
 const fn size_of_field<S, T: Pod>(_: fn(&S) -> &T) -> usize {
@@ -34,7 +33,6 @@ macro_rules! pod {
 }
 
 pod! {
-    AffinityKey { client, service }
     Backend { address, port, flags }
     Flow { created, last_seen, packets, bytes, address, port, other_port, service, flags, kind, pad16, pad32,
            align }
@@ -43,6 +41,5 @@ pod! {
     Prefix { network, mask }
     SocketKey { cookie, address, port, pad16, pad32, align }
     SocketPeer { address, port, pad16, service, backend }
-    SourceRangeKey { prefix_length, service, client }
     Tuple { source, destination, source_port, destination_port, protocol, pad, pad16 }
 }

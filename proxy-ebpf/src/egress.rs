@@ -56,10 +56,7 @@ where
             found
         }
     };
-    match rewrite(packet, HOOK, at, &headers, &found) {
-        Ok(()) => Verdict::TRANSLATED,
-        Err(reason) => Verdict::drop(reason),
-    }
+    rewrite(packet, HOOK, at, &headers, &found)
 }
 
 /// Whether the packet may belong to a flow: an answer comes from a backend, what is masqueraded goes

@@ -75,11 +75,7 @@ where
     A: Network,
     E: Maps<A>,
 {
-    let what = |flow: &mut proxy_common::Flow<A>| Rewrite {
-        address: flow.address,
-        port: flow.port,
-        other_port: flow.other_port,
-    };
+    let what = |flow: &mut proxy_common::Flow<A>| Rewrite::of(flow);
     env.with_flow(hook.flows(), key, what).or_else(|| env.with_flow(hook.new_flows(), key, what))
 }
 

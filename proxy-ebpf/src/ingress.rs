@@ -46,10 +46,7 @@ where
             found
         }
     };
-    match rewrite(packet, HOOK, at, &headers, &found) {
-        Ok(()) => Verdict::TRANSLATED,
-        Err(reason) => Verdict::drop(reason),
-    }
+    rewrite(packet, HOOK, at, &headers, &found)
 }
 
 /// Reads the packet's headers and says what its destination may be, or the verdict where that is

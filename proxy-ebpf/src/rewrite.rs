@@ -1,6 +1,6 @@
 //! Rewriting one end of a packet, with every checksum that covers it.
 
-use proxy_common::{Be16, DropReason, Protocol};
+use proxy_common::{Be16, DropReason, Flow, Protocol};
 
 use crate::{
     checksum::Sum,
@@ -8,6 +8,7 @@ use crate::{
     network::Network,
     packet::{Covered, Packet},
     transport::{Hook, Ports, checksum_field},
+    verdict::Verdict,
 };
 
 /// What a flow says to write.
@@ -21,6 +22,15 @@ pub struct Rewrite<A> {
     pub other_port: Be16,
 }
 
+impl<A: Network> Rewrite<A> {
+    /// What `flow` says.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(flow: &Flow<A>) -> Self {
+        Self { address: flow.address, port: flow.port, other_port: flow.other_port }
+    }
+}
+
 impl<A: Network> Default for Rewrite<A> {
     #[inline(always)]
     fn default() -> Self {
@@ -28,7 +38,8 @@ impl<A: Network> Default for Rewrite<A> {
     }
 }
 
-/// Applies `rewrite` to the packet, whose network header is at `at`: destinations at ingress, sources at egress.
+/// Applies `rewrite` to the packet, whose network header is at `at`: destinations at ingress, sources
+/// at egress.
 #[inline(always)]
 pub fn rewrite<A, P>(
     packet: &mut P,
@@ -36,7 +47,7 @@ pub fn rewrite<A, P>(
     at: usize,
     headers: &Headers<A>,
     rewrite: &Rewrite<A>,
-) -> Result<(), DropReason>
+) -> Verdict
 where
     A: Network,
     P: Packet,
@@ -53,10 +64,13 @@ where
     let old_ports = Ports { source: tuple.source_port, destination: tuple.destination_port };
     if ports != old_ports && tuple.protocol == Protocol::SCTP {
         // SCTP's CRC32c covers its ports, and a device may be about to compute it.
-        return Err(DropReason::SctpPort);
+        return Verdict::drop(DropReason::SctpPort);
     }
     let address = (old, rewrite.address);
-    write(packet, hook, at, headers, address, (old_ports, ports)).ok_or(DropReason::RewriteFailed)
+    match write(packet, hook, at, headers, address, (old_ports, ports)) {
+        Some(()) => Verdict::TRANSLATED,
+        None => Verdict::drop(DropReason::RewriteFailed),
+    }
 }
 
 /// Writes an address and both ports; each pair is (old, new).

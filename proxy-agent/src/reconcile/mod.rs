@@ -164,11 +164,7 @@ impl Reconciler {
                     self.cidrs_changed = true;
                     self.pending = true;
                 }
-                Event::Problem(problem) => {
-                    self.problems.push(problem);
-                    // It is told when the maps are reconciled, even if nothing else has come.
-                    self.pending = true;
-                }
+                Event::Problem(problem) => self.problems.push(problem),
             }
         }
         self.pending |= self.cidrs_changed;

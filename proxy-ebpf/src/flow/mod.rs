@@ -102,15 +102,7 @@ where
 {
     let now = env.now();
     env.with_flow(table, &headers.tuple, |flow| {
-        let met = Met {
-            rewrite: Rewrite {
-                address: flow.address,
-                port: flow.port,
-                other_port: flow.other_port,
-            },
-            flags: flow.flags,
-            kind: flow.kind,
-        };
+        let met = Met { rewrite: Rewrite::of(flow), flags: flow.flags, kind: flow.kind };
         flow.last_seen = now;
         flow.packets = flow.packets.wrapping_add(1);
         flow.bytes = flow.bytes.wrapping_add(bytes);

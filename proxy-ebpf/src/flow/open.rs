@@ -69,11 +69,7 @@ where
     E: Maps<A> + Kernel,
 {
     // Concurrency: between the look-ups of this packet another CPU may have settled its flow.
-    let settled = env.with_flow(FlowTable::Dst, tuple, |flow| Rewrite {
-        address: flow.address,
-        port: flow.port,
-        other_port: flow.other_port,
-    });
+    let settled = env.with_flow(FlowTable::Dst, tuple, |flow| Rewrite::of(flow));
     if let Some(settled) = settled {
         *found = settled;
         return Verdict::TRANSLATED;

@@ -24,9 +24,6 @@ pub enum IcmpKind {
 
 /// A family: how its header is read and rewritten.
 pub trait Network: Address {
-    /// The longest that a network header with its extensions may be, in bytes.
-    const HEADERS_MAX: usize;
-
     /// The protocol number of the family's ICMP.
     const ICMP: Protocol;
 

@@ -64,7 +64,6 @@ pub struct Unreachable {
 }
 
 impl Network for V4 {
-    const HEADERS_MAX: usize = 60;
     const ICMP: Protocol = Protocol::ICMP;
     // The destination of the packet that it quotes.
     const REDIRECT_DESTINATION: usize = 8 + DESTINATION;

@@ -72,7 +72,6 @@ pub struct Unreachable {
 }
 
 impl Network for V6 {
-    const HEADERS_MAX: usize = HEADER as usize + EXTENSIONS_MAX * 64;
     const ICMP: Protocol = Protocol::ICMPV6;
     // Behind the ICMP header and the target address (RFC 4861 §4.5).
     const REDIRECT_DESTINATION: usize = 8 + 16;
