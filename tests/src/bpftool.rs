@@ -1,7 +1,6 @@
 //! The real `bpftool`: what an operator sees without the agent's help.
 
 use std::{
-    collections::BTreeSet,
     fs,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
@@ -60,11 +59,13 @@ impl Bpftool {
         Self::json(&["map", "show", "pinned", text(pin)?])
     }
 
-    /// Ids of all objects of a kind (`map`, `prog`, `link`) on this kernel.
-    pub fn ids(kind: &str) -> Result<BTreeSet<u64>> {
-        let listed = Self::json(&[kind, "show"])?;
-        let objects = listed.as_array().with_context(|| format!("{kind}s are no list"))?;
-        Ok(objects.iter().filter_map(|object| object["id"].as_u64()).collect())
+    /// Whether an object of a kind (`map`, `prog`, `link`) is on this kernel.
+    ///
+    /// Asked for one id, not of a list: while another test's objects are being freed the kernel
+    /// answers `EAGAIN` for them, and `bpftool` gives up the whole list.
+    pub fn exists(kind: &str, id: u64) -> Result<bool> {
+        let answer = Self::command(&[kind, "show", "id", &id.to_string()])?.output();
+        Ok(answer.context(MISSING)?.status.success())
     }
 
     /// Every pin below `directory`.

@@ -87,6 +87,8 @@ fn cleanup_removes_every_program_link_map_and_pin() -> Result<()> {
     use_everything(&cluster, web)?;
     let ours = Objects::of(&cluster.a)?;
     assert!(!ours.maps.is_empty() && !ours.programs.is_empty() && !ours.links.is_empty());
+    let all = ours.maps.len() + ours.programs.len() + ours.links.len();
+    assert_eq!(ours.still_there()?.len(), all, "bpftool finds each of them by its id");
     agent.kill()?;
     Sluice::of_workspace()?.text(&cluster.a, &["cleanup"])?;
     assert!(!cluster.a.pin_path().exists() || Bpftool::pins(&cluster.a.pin_path())?.is_empty());
@@ -169,8 +171,11 @@ impl Objects {
     fn still_there(&self) -> Result<Vec<(&'static str, u64)>> {
         let mut found = Vec::new();
         for (kind, ids) in [("map", &self.maps), ("prog", &self.programs), ("link", &self.links)] {
-            let present = Bpftool::ids(kind)?;
-            found.extend(ids.intersection(&present).map(|&id| (kind, id)));
+            for &id in ids {
+                if Bpftool::exists(kind, id)? {
+                    found.push((kind, id));
+                }
+            }
         }
         Ok(found)
     }
