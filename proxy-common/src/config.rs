@@ -30,6 +30,39 @@ pub struct Prefix<A> {
     pub mask: A,
 }
 
+/// Bits of [`Config::options`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct ConfigOptions {
+    bits: u32,
+}
+
+impl ConfigOptions {
+    /// Traffic to ClusterIPs is always masqueraded.
+    pub const MASQUERADE_ALL: Self = Self { bits: 1 };
+    /// What comes in by an uplink and is for a ClusterIP is refused.
+    pub const REFUSE_EXTERNAL_CLUSTER_IP: Self = Self { bits: 2 };
+
+    /// No option.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { bits: 0 }
+    }
+
+    /// Whether every option of `other` is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.bits & other.bits == other.bits
+    }
+
+    /// These options and those of `other`.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self { bits: self.bits | other.bits }
+    }
+}
+
 /// The element of `CONFIG`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -48,10 +81,14 @@ pub struct Config {
     pub masquerade_port_base: u16,
     /// How many ports from there on; 0 means none.
     pub masquerade_port_count: u16,
+    /// See [`ConfigOptions`].
+    pub options: ConfigOptions,
+    /// Zero.
+    pub pad: u32,
     /// The cluster's IPv4 ServiceCIDRs: an address inside that no Service owns is dropped.
     pub service_cidrs_v4: [Prefix<V4>; SERVICE_CIDRS_MAX],
     /// The cluster's IPv6 ServiceCIDRs.
     pub service_cidrs_v6: [Prefix<V6>; SERVICE_CIDRS_MAX],
 }
 
-const _: () = assert!(size_of::<Config>() == 16 + 8 * 8 + 8 * 32);
+const _: () = assert!(size_of::<Config>() == 24 + 8 * 8 + 8 * 32);

@@ -16,6 +16,8 @@ pub enum Counter {
     SocketConnected,
     /// A datagram was translated at sendmsg().
     SocketSent,
+    /// A process of the node was kept from binding a NodePort.
+    BindRefused,
     /// A packet or connection was refused with an answer.
     Reject(RejectReason),
     /// A packet was dropped.
@@ -24,8 +26,13 @@ pub enum Counter {
 
 impl Counter {
     /// Those that are neither rejects nor drops.
-    pub const EVENTS: &'static [Self] =
-        &[Self::FlowOpened, Self::FlowSettled, Self::SocketConnected, Self::SocketSent];
+    pub const EVENTS: &'static [Self] = &[
+        Self::FlowOpened,
+        Self::FlowSettled,
+        Self::SocketConnected,
+        Self::SocketSent,
+        Self::BindRefused,
+    ];
 
     /// The element of `COUNTERS`.
     #[inline(always)]
@@ -36,6 +43,7 @@ impl Counter {
             Self::FlowSettled => 1,
             Self::SocketConnected => 2,
             Self::SocketSent => 3,
+            Self::BindRefused => 4,
             Self::Reject(reason) => 8 + reason as u32,
             Self::Drop(reason) => 16 + reason as u32,
         }
@@ -49,6 +57,7 @@ impl Counter {
             Self::FlowSettled => "flow-settled",
             Self::SocketConnected => "socket-connected",
             Self::SocketSent => "socket-sent",
+            Self::BindRefused => "bind-refused",
             Self::Reject(reason) => reason.name(),
             Self::Drop(reason) => reason.name(),
         }

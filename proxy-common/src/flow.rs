@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::{Address, Be16, Nanoseconds, ServiceId, Tuple};
+use crate::{Address, BackendId, Be16, Nanoseconds, ServiceId, Tuple};
 
 /// Whether a flow belongs to a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +40,9 @@ impl FlowFlags {
     /// Forward half at ingress: the flow's packets get another source where they go out, so a pair
     /// of halves more belongs to it.
     pub const MASQUERADED: Self = Self { bits: 32 };
+    /// Forward half at ingress: the Service has session affinity, and each packet keeps the client
+    /// with its endpoint.
+    pub const AFFINE: Self = Self { bits: 64 };
 
     /// No flag.
     #[must_use]
@@ -100,8 +103,9 @@ pub struct Flow<A: Address> {
     pub kind: u8,
     /// Zero.
     pub pad16: u16,
-    /// Zero.
-    pub pad32: u32,
+    /// The endpoint's backend when the flow was opened; 0 in a flow that is no Service's. The id may
+    /// have been given to another endpoint since.
+    pub backend: BackendId,
     /// Zero.
     pub align: A::Align,
 }

@@ -6,7 +6,8 @@ use crate::{Address, Be16, Protocol};
 /// `SERVICES_V4` and `SERVICES_V6`.
 ///
 /// The key with port 0 and protocol [`Protocol::ANY`] marks the address itself as a ClusterIP, so
-/// that a port nobody defined is rejected and not routed away.
+/// that a port nobody defined is rejected and not routed away. The key with the unspecified address
+/// marks a port number as a NodePort, so that no process of the node binds it by accident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(C)]
 pub struct Frontend<A> {
@@ -34,6 +35,19 @@ impl<A: Address> Frontend<A> {
     pub fn cluster_ip_marker(address: A) -> Self {
         Self::new(address, Be16::ZERO, Protocol::ANY)
     }
+
+    /// The key that marks `port` as some Service's NodePort.
+    #[inline(always)]
+    #[must_use]
+    pub fn node_port_marker(port: Be16, protocol: Protocol) -> Self {
+        Self::new(A::zeroed(), port, protocol)
+    }
+
+    /// Whether this key is a marker and not a frontend.
+    #[must_use]
+    pub fn is_marker(&self) -> bool {
+        self.port == Be16::ZERO || self.address == A::zeroed()
+    }
 }
 
 /// What kind of address a frontend has: which policy and which filters apply to it.
@@ -51,7 +65,7 @@ pub enum FrontendKind {
 }
 
 impl FrontendKind {
-    /// From the number in [`crate::Service::kind`]; `None` for the ClusterIP marker (0).
+    /// From the number in [`crate::Service::kind`]; `None` for a marker (0).
     #[must_use]
     pub const fn from_number(number: u8) -> Option<Self> {
         match number {

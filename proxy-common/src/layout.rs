@@ -18,6 +18,8 @@ pub enum MapKind {
     Array,
     /// `BPF_MAP_TYPE_PERCPU_ARRAY`.
     PerCpuArray,
+    /// `BPF_MAP_TYPE_LPM_TRIE` with `BPF_F_NO_PREALLOC`: finds the longest prefix.
+    LpmTrie,
 }
 
 /// One map.
@@ -51,6 +53,12 @@ pub const NEW_FLOWS_MAX: u32 = 1 << 16;
 pub const SOCKETS_MAX: u32 = 1 << 16;
 /// Room for fragmented datagrams under way, per family.
 pub const FRAGMENTS_MAX: u32 = 1 << 13;
+/// Room for clients that stay with their endpoint, per family.
+pub const AFFINITY_MAX: u32 = 1 << 16;
+/// Room for endpoints of Service ports with session affinity, both families together.
+pub const AFFINITY_MEMBERS_MAX: u32 = 1 << 18;
+/// Room for source ranges, per family.
+pub const SOURCE_RANGES_MAX: u32 = 1 << 16;
 /// Room for devices.
 pub const DEVICES_MAX: u32 = 1 << 12;
 
@@ -173,6 +181,69 @@ pub const MAPS: &[MapSpec] = &[
     ),
     spec("BACKENDS_V4", MapKind::Array, ("u32", "Backend<V4>"), BACKENDS_MAX, "Backends by id."),
     spec("BACKENDS_V6", MapKind::Array, ("u32", "Backend<V6>"), BACKENDS_MAX, "Backends by id."),
+    spec(
+        "TURNS",
+        MapKind::Hash,
+        ("u32", "u32"),
+        SERVICES_MAX,
+        "Whose turn it is, by service id: how many flows of a Service port that picks round-robin have been opened.",
+    ),
+    spec(
+        "OPEN_FLOWS_V4",
+        MapKind::Array,
+        ("u32", "u32"),
+        BACKENDS_MAX,
+        "Open flows by backend id, of Services that pick by least connections; corrected by every sweep.",
+    ),
+    spec(
+        "OPEN_FLOWS_V6",
+        MapKind::Array,
+        ("u32", "u32"),
+        BACKENDS_MAX,
+        "Open flows by backend id, likewise.",
+    ),
+    spec(
+        "AFFINITY_V4",
+        MapKind::LruHash,
+        ("AffinityKey<V4>", "Affinity"),
+        AFFINITY_MAX,
+        "Which endpoint a client stays with.",
+    ),
+    spec(
+        "AFFINITY_V6",
+        MapKind::LruHash,
+        ("AffinityKey<V6>", "Affinity"),
+        AFFINITY_MAX,
+        "Which endpoint a client stays with.",
+    ),
+    spec(
+        "AFFINITY_MEMBERS",
+        MapKind::Hash,
+        ("MemberKey", "MemberSets"),
+        AFFINITY_MEMBERS_MAX,
+        "The sets that an endpoint of a Service port with session affinity is in.",
+    ),
+    spec(
+        "SOURCE_RANGES_V4",
+        MapKind::LpmTrie,
+        ("SourceRangeKey<V4>", "u32"),
+        SOURCE_RANGES_MAX,
+        "Who may use a load balancer's frontend.",
+    ),
+    spec(
+        "SOURCE_RANGES_V6",
+        MapKind::LpmTrie,
+        ("SourceRangeKey<V6>", "u32"),
+        SOURCE_RANGES_MAX,
+        "Who may use a load balancer's frontend.",
+    ),
+    spec(
+        "COUNTED_SOCKETS",
+        MapKind::LruHash,
+        ("u64", "CountedSocket"),
+        SOCKETS_MAX,
+        "Connected sockets that count as open flows, by cookie.",
+    ),
     spec(
         "SOCKETS_V4",
         MapKind::LruHash,

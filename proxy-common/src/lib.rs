@@ -12,6 +12,7 @@
 #![no_std]
 
 mod address;
+mod affinity;
 mod backend;
 mod be;
 mod config;
@@ -29,13 +30,15 @@ mod reject_budget;
 mod service;
 mod service_name;
 mod socket;
+mod source_range;
 mod time;
 mod tuple;
 
 pub use address::{Address, V4, V6};
+pub use affinity::{Affinity, AffinityKey, MemberKey, MemberSets};
 pub use backend::{Backend, BackendFlags, BackendId};
 pub use be::Be16;
-pub use config::{Config, Prefix, SERVICE_CIDRS_MAX, Scope};
+pub use config::{Config, ConfigOptions, Prefix, SERVICE_CIDRS_MAX, Scope};
 pub use counter::{COUNTERS, Counter};
 pub use device::{Device, DeviceRole};
 pub use filter::{FILTER_WORDS, FilterBits, FilterSlot};
@@ -47,6 +50,7 @@ pub use reason::{DropReason, RejectReason};
 pub use reject_budget::{REJECTS_PER_SECOND, RejectBudget};
 pub use service::{Algorithm, Service, ServiceFlags, ServiceId, SlotRange};
 pub use service_name::ServiceName;
-pub use socket::{SocketKey, SocketPeer};
+pub use socket::{CountedSocket, SocketKey, SocketPeer};
+pub use source_range::{ServiceClient, SourceRangeKey};
 pub use time::{Nanoseconds, Seconds};
 pub use tuple::Tuple;

@@ -7,7 +7,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::{
-    Address, Backend, Flow, FragmentKey, Frontend, Prefix, SocketKey, SocketPeer, Tuple, V4, V6,
+    Address, AffinityKey, Backend, Flow, FragmentKey, Frontend, Prefix, ServiceClient, SocketKey,
+    SocketPeer, SourceRangeKey, Tuple, V4, V6,
 };
 
 const fn size_of_field<S, T: Pod>(_: fn(&S) -> &T) -> usize {
@@ -33,13 +34,16 @@ macro_rules! pod {
 }
 
 pod! {
+    AffinityKey { client, service }
     Backend { address, port, flags }
-    Flow { created, last_seen, packets, bytes, address, port, other_port, service, flags, kind, pad16, pad32,
+    Flow { created, last_seen, packets, bytes, address, port, other_port, service, flags, kind, pad16, backend,
            align }
     FragmentKey { source, destination, identification, protocol, hook, pad16 }
     Frontend { address, port, protocol, pad }
     Prefix { network, mask }
     SocketKey { cookie, address, port, pad16, pad32, align }
     SocketPeer { address, port, pad16, service, backend }
+    ServiceClient { service, address }
+    SourceRangeKey { prefix_length, clients }
     Tuple { source, destination, source_port, destination_port, protocol, pad, pad16 }
 }

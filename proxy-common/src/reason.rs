@@ -68,6 +68,8 @@ reasons! {
         SctpPort = 14, "sctp-port";
         /// The device that the packet leaves by has no address to masquerade with.
         NoMasqueradeAddress = 15, "no-masquerade-address";
+        /// Every port that was tried for a masqueraded flow is taken.
+        MasqueradePortsExhausted = 16, "masquerade-ports-exhausted";
     }
 }
 
@@ -80,5 +82,7 @@ reasons! {
         UndefinedPort = 2, "undefined-port";
         /// A TCP packet to a frontend that belongs to no known connection and opens none.
         NoFlow = 3, "no-flow";
+        /// From outside to a ClusterIP, where the operator doesn't want that.
+        ExternalClusterIp = 4, "external-cluster-ip";
     }
 }

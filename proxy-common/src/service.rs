@@ -47,6 +47,41 @@ pub struct SlotRange {
 pub enum Algorithm {
     /// Each slot is as likely as any other.
     Random = 0,
+    /// The slots take turns; `TURNS` counts them.
+    RoundRobin = 1,
+    /// Of two slots picked at random, the one whose backend has fewer open flows (`OPEN_FLOWS_*`).
+    LeastConnections = 2,
+    /// The slots are a Maglev table: the flow's client decides, the same on every node.
+    Maglev = 3,
+}
+
+impl Algorithm {
+    /// All of them, by number.
+    pub const ALL: [Self; 4] =
+        [Self::Random, Self::RoundRobin, Self::LeastConnections, Self::Maglev];
+
+    /// From the number in [`Service::algorithm`].
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Random),
+            1 => Some(Self::RoundRobin),
+            2 => Some(Self::LeastConnections),
+            3 => Some(Self::Maglev),
+            _ => None,
+        }
+    }
+
+    /// The name that flags, annotations and JSON use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::RoundRobin => "round-robin",
+            Self::LeastConnections => "least-connections",
+            Self::Maglev => "maglev",
+        }
+    }
 }
 
 /// Bits of [`Service::flags`].
@@ -64,6 +99,9 @@ impl ServiceFlags {
     pub const AFFINITY: Self = Self { bits: 2 };
     /// Sources are checked against `SOURCE_RANGES_*` before anything else.
     pub const SOURCE_RANGES: Self = Self { bits: 4 };
+    /// A source range admits the node: its own processes may come, and so may packets whose source
+    /// is the frontend's address itself.
+    pub const NODE_ADMITTED: Self = Self { bits: 8 };
 
     /// No flag.
     #[must_use]
@@ -94,7 +132,8 @@ impl ServiceFlags {
 /// What a frontend leads to. Replaced as a whole: a packet sees the old endpoint sets or the new
 /// ones.
 ///
-/// The value under [`crate::Frontend::cluster_ip_marker`] is all zero.
+/// The values under [`crate::Frontend::cluster_ip_marker`] and
+/// [`crate::Frontend::node_port_marker`] are all zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
 #[repr(C)]
 pub struct Service {
@@ -102,7 +141,7 @@ pub struct Service {
     pub id: ServiceId,
     /// See [`ServiceFlags`].
     pub flags: ServiceFlags,
-    /// A [`FrontendKind`] as its number; 0 in a ClusterIP marker.
+    /// A [`FrontendKind`] as its number; 0 in a marker.
     pub kind: u8,
     /// An [`Algorithm`] as its number.
     pub algorithm: u8,
@@ -117,7 +156,7 @@ pub struct Service {
 const _: () = assert!(size_of::<Service>() == 28);
 
 impl Service {
-    /// The kind of frontend; `None` for the ClusterIP marker.
+    /// The kind of frontend; `None` for a marker.
     #[must_use]
     pub const fn frontend_kind(&self) -> Option<FrontendKind> {
         FrontendKind::from_number(self.kind)

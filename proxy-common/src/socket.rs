@@ -1,6 +1,6 @@
 //! Sockets that were translated at connect() or sendmsg().
 
-use bytemuck::Zeroable;
+use bytemuck::{Pod, Zeroable};
 
 use crate::{Address, BackendId, Be16, ServiceId};
 
@@ -32,6 +32,18 @@ impl<A: Address> SocketKey<A> {
     pub fn new(cookie: u64, address: A, port: Be16) -> Self {
         Self { cookie, address, port, pad16: 0, pad32: 0, align: A::Align::zeroed() }
     }
+}
+
+/// A connected socket that counts as an open flow of its backend: the value of `COUNTED_SOCKETS`,
+/// keyed by the socket's cookie (`u64`). Only Services that pick by
+/// [`crate::Algorithm::LeastConnections`] have them; the element goes when the socket is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct CountedSocket {
+    /// The endpoint.
+    pub backend: BackendId,
+    /// 4 or 6: which of `BACKENDS_V4` and `BACKENDS_V6` the id belongs to.
+    pub family: u32,
 }
 
 /// The other name of a socket's peer: the frontend behind an endpoint, or the endpoint behind a

@@ -178,7 +178,7 @@ fn make_room(directory: &Path, spec: &MapSpec, wanted: Shape) -> Result<(), Obje
     if found == wanted {
         return Ok(());
     }
-    let can_be_empty = matches!(spec.kind, MapKind::Hash | MapKind::LruHash);
+    let can_be_empty = matches!(spec.kind, MapKind::Hash | MapKind::LruHash | MapKind::LpmTrie);
     let mut empty = can_be_empty && !info.is_per_cpu();
     if empty {
         RawMap::new(map, &info, 1).for_each_batch(|_, _| empty = false).map_err(failed)?;

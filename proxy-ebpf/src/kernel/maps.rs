@@ -2,16 +2,16 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use proxy_common::{
-    Backend, BackendId, COUNTERS as COUNTERS_MAX, Config, Device, FILTER_WORDS, Flow, FragmentKey,
-    FragmentPorts, Frontend, RejectBudget, Service, ServiceName, SocketKey, SocketPeer, Tuple, V4,
-    V6,
+    Affinity, AffinityKey, Backend, BackendId, COUNTERS as COUNTERS_MAX, Config, CountedSocket,
+    Device, FILTER_WORDS, Flow, FragmentKey, FragmentPorts, Frontend, MemberKey, MemberSets,
+    RejectBudget, Service, ServiceClient, ServiceName, SocketKey, SocketPeer, Tuple, V4, V6,
     layout::{
-        BACKENDS_MAX, DEVICES_MAX, FLOWS_MAX, FRAGMENTS_MAX, NEW_FLOWS_MAX, SERVICES_MAX,
-        SLOTS_MAX, SOCKETS_MAX,
+        AFFINITY_MAX, AFFINITY_MEMBERS_MAX, BACKENDS_MAX, DEVICES_MAX, FLOWS_MAX, FRAGMENTS_MAX,
+        NEW_FLOWS_MAX, SERVICES_MAX, SLOTS_MAX, SOCKETS_MAX, SOURCE_RANGES_MAX,
     },
 };
 
@@ -29,6 +29,8 @@ type NewFlows<A> = LruHashMap<Tuple<A>, Flow<A>, NEW_FLOWS>;
 type Services<A> = HashMap<Frontend<A>, Service, SERVICES, ON_DEMAND>;
 type Backends<A> = Array<Backend<A>, BACKENDS>;
 type Sockets<A> = LruHashMap<SocketKey<A>, SocketPeer<A>, SOCKETS>;
+type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, { AFFINITY_MAX as usize }>;
+type SourceRanges<A> = LpmTrie<ServiceClient<A>, u32, { SOURCE_RANGES_MAX as usize }, ON_DEMAND>;
 type Fragments<A> = LruHashMap<FragmentKey<A>, FragmentPorts, FRAGMENTS>;
 
 macro_rules! maps {
@@ -56,6 +58,15 @@ maps! {
     SLOTS: Array<BackendId, { SLOTS_MAX as usize }>;
     BACKENDS_V4: Backends<V4>;
     BACKENDS_V6: Backends<V6>;
+    TURNS: HashMap<u32, u32, SERVICES, ON_DEMAND>;
+    OPEN_FLOWS_V4: Array<u32, BACKENDS>;
+    OPEN_FLOWS_V6: Array<u32, BACKENDS>;
+    AFFINITY_V4: Affinities<V4>;
+    AFFINITY_V6: Affinities<V6>;
+    AFFINITY_MEMBERS: HashMap<MemberKey, MemberSets, { AFFINITY_MEMBERS_MAX as usize }, ON_DEMAND>;
+    SOURCE_RANGES_V4: SourceRanges<V4>;
+    SOURCE_RANGES_V6: SourceRanges<V6>;
+    COUNTED_SOCKETS: LruHashMap<u64, CountedSocket, SOCKETS>;
     SOCKETS_V4: Sockets<V4>;
     SOCKETS_V6: Sockets<V6>;
     FRAGMENTS_V4: Fragments<V4>;

@@ -19,6 +19,7 @@ pub(super) const fn kernel_kind(kind: MapKind) -> (&'static str, u32) {
         MapKind::Array => ("array", 2),
         MapKind::PerCpuArray => ("percpu_array", 6),
         MapKind::LruHash => ("lru_hash", 9),
+        MapKind::LpmTrie => ("lpm_trie", 11),
     }
 }
 
