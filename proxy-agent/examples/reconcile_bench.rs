@@ -19,7 +19,7 @@ use proxy_agent::{
     source::{Change, Event},
     store::{Capacity, Installed, MapStore, memory::MemoryStore},
 };
-use proxy_common::{Config, Nanoseconds, Protocol};
+use proxy_common::{Algorithm, Config, Nanoseconds, Protocol};
 
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u32>());
@@ -86,6 +86,8 @@ fn settings() -> Settings {
         node_name: "here".into(),
         frontend_kinds: FrontendKinds::CLUSTER_IP,
         node_port_addresses: NodePortAddresses::All,
+        algorithm: Algorithm::Random,
+        maglev_table_size: 4093,
         config: Config { host_netns_cookie: 1, ..Config::zeroed() },
     }
 }

@@ -18,7 +18,7 @@ use proxy_agent::{
         view::{Place, Seen, view},
     },
 };
-use proxy_common::{Config, Nanoseconds};
+use proxy_common::{Algorithm, Config, Nanoseconds};
 
 use support::{
     guard::Guard,
@@ -64,6 +64,8 @@ fn settings() -> Settings {
         node_name: NODE.into(),
         frontend_kinds: FrontendKinds::ALL,
         node_port_addresses: NodePortAddresses::All,
+        algorithm: Algorithm::Random,
+        maglev_table_size: 4093,
         config: Config { host_netns_cookie: 1, ..Config::zeroed() },
     }
 }

@@ -20,7 +20,7 @@ use proxy_agent::{
         memory::MemoryStore,
     },
 };
-use proxy_common::{Config, Nanoseconds, Scope};
+use proxy_common::{Algorithm, Config, Nanoseconds, Scope};
 
 use support::dump::dump;
 
@@ -85,6 +85,8 @@ fn settings() -> Settings {
         node_name: "here".into(),
         frontend_kinds: FrontendKinds::CLUSTER_IP,
         node_port_addresses: NodePortAddresses::All,
+        algorithm: Algorithm::Random,
+        maglev_table_size: 4093,
         config: Config { host_netns_cookie: 1, ..Config::zeroed() },
     }
 }

@@ -31,7 +31,7 @@ use proxy_agent::{
     },
     store::{Installed, memory::MemoryStore},
 };
-use proxy_common::{Config, Nanoseconds};
+use proxy_common::{Algorithm, Config, Nanoseconds};
 
 use support::dump::dump;
 
@@ -146,6 +146,8 @@ impl Stage {
                 node_name: self.node.as_str().into(),
                 frontend_kinds: self.kinds,
                 node_port_addresses: NodePortAddresses::All,
+                algorithm: Algorithm::Random,
+                maglev_table_size: 4093,
                 config: Config::zeroed(),
             };
             let mut reconciler = Reconciler::new(settings, Installed::default());

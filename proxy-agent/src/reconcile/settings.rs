@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proxy_common::Config;
+use proxy_common::{Algorithm, Config};
 
 use crate::desired::{FrontendKinds, NodePortAddresses};
 
@@ -11,10 +11,14 @@ use crate::desired::{FrontendKinds, NodePortAddresses};
 pub struct Settings {
     /// The node's name: endpoints with this `nodeName` are local.
     pub node_name: Arc<str>,
-    /// Which frontends are programmed.
+    /// Which frontends are programmed: all, or all without `spec.externalIPs`.
     pub frontend_kinds: FrontendKinds,
     /// Which of the node's addresses serve NodePorts.
     pub node_port_addresses: NodePortAddresses,
+    /// How an endpoint is picked unless the Service's annotation says otherwise.
+    pub algorithm: Algorithm,
+    /// Slots of a Maglev table: a prime number. One that isn't prime leaves shares less even.
+    pub maglev_table_size: u32,
     /// What goes into `CONFIG`; the ServiceCIDRs are filled in by the reconciler.
     pub config: Config,
 }
