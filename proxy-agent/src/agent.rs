@@ -13,11 +13,12 @@
 
 mod installer;
 pub mod introspect;
+mod preconditions;
 mod writer;
 
 use std::{convert::Infallible, os::fd::OwnedFd, sync::Arc};
 
-use proxy_common::{Config, Scope};
+use proxy_common::Scope;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -35,7 +36,6 @@ use crate::{
         pins::Pins,
         program::{DeviceProgram, SocketProgram},
     },
-    desired::{FrontendKinds, NodePortAddresses},
     devices::{self, attach::Attacher, attach::PruneError},
     flows::sweeper::{Sweeper, SweeperError},
     host::{
@@ -44,17 +44,14 @@ use crate::{
         lock::{self, LockError},
         netns,
     },
-    options::{Options, SourceOption},
-    reconcile::{Reconciler, Settings},
+    options::{Options, ServiceOptions, SourceOption},
+    reconcile::Reconciler,
     source::{self, Event},
     store::{MapStore, StoreError, bpf::BpfStore},
 };
 
 /// Batches of events that may wait for the writer; a source that is faster has to wait.
 const EVENTS: usize = 64;
-/// Masqueraded flows use these ports: above the kernel's default local range (32768 to 60999) and
-/// the NodePort range.
-const MASQUERADE_PORTS: std::ops::RangeInclusive<u16> = 61_000..=65_535;
 
 /// Why the agent can't run.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +118,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let pins = Pins::new(&options.pin_path);
     let cookie = netns::cookie().map_err(AgentError::Netns)?;
     let cgroup = open_cgroup(&options)?;
+    let warnings = preconditions(&options.services);
     mount_bpffs(&pins)?;
     let lock = lock::take(pins.root())?;
 
@@ -134,14 +132,19 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         tracing::info!("pins of another network namespace are adopted; its devices are let go");
         datapath.detach_devices()?;
     }
-    let reconciler = Reconciler::new(settings(&options, cookie), installed);
+    let node_name: Arc<str> = options.node_name.as_str().into();
+    let settings = options.services.settings(node_name.clone(), cookie);
+    let reconciler = Reconciler::new(settings, installed);
 
     let (events_in, events) = mpsc::channel(EVENTS);
     let (snapshots_in, snapshots) = mpsc::channel(1);
     let (live_in, live) = mpsc::channel(1);
     let (progress_in, progress) = mpsc::unbounded_channel();
     let state = State::default();
-    state.update(|live| live.rejected = datapath.rejected().to_vec());
+    state.update(|live| {
+        live.rejected = datapath.rejected().to_vec();
+        live.warnings = warnings;
+    });
     let introspection = introspect::serve(pins.root(), state.clone());
     let sweeper = Sweeper::start(&pins.maps(), options.timeouts, options.sweep_interval, live_in)?;
     let attacher = Attacher::open(&pins.maps())?;
@@ -151,7 +154,6 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     writer.start(restart);
 
     let mut devices = tokio::spawn(devices::watch::run(options.devices, snapshots_in));
-    let node_name: Arc<str> = options.node_name.into();
     let mut objects = tokio::spawn(follow(options.source, node_name, events_in));
     let mut inputs = Inputs { events, snapshots, live, progress };
     let result = tokio::select! {
@@ -197,26 +199,10 @@ async fn follow(
     }
 }
 
-fn settings(options: &Options, cookie: u64) -> Settings {
-    let (first, last) = (*MASQUERADE_PORTS.start(), *MASQUERADE_PORTS.end());
-    Settings {
-        node_name: options.node_name.as_str().into(),
-        frontend_kinds: FrontendKinds::CLUSTER_IP,
-        node_port_addresses: NodePortAddresses::All,
-        config: Config {
-            host_netns_cookie: cookie,
-            socket_lb_tcp: options.socket_lb_tcp as u8,
-            socket_lb_udp: options.socket_lb_udp as u8,
-            masquerade_port_base: first,
-            masquerade_port_count: last - first + 1,
-            ..bytemuck::Zeroable::zeroed()
-        },
-    }
-}
-
 /// The cgroup for the socket path; `None` when the operator doesn't want that path.
 fn open_cgroup(options: &Options) -> Result<Option<OwnedFd>, CgroupError> {
-    if (options.socket_lb_tcp, options.socket_lb_udp) == (Scope::Off, Scope::Off) {
+    if (options.services.socket_lb_tcp, options.services.socket_lb_udp) == (Scope::Off, Scope::Off)
+    {
         return Ok(None);
     }
     let path = match &options.cgroup_root {
@@ -226,6 +212,16 @@ fn open_cgroup(options: &Options) -> Result<Option<OwnedFd>, CgroupError> {
     let cgroup = cgroup::open(&path)?;
     tracing::info!(cgroup = %path.display(), "cgroup of the socket path");
     Ok(Some(cgroup))
+}
+
+/// Says what is in the way of traffic on this node.
+fn preconditions(options: &ServiceOptions) -> Vec<String> {
+    let found = preconditions::look(&options.masquerade_ports);
+    let warnings = preconditions::warnings(&found, options);
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    warnings
 }
 
 fn mount_bpffs(pins: &Pins) -> Result<(), BpffsError> {

@@ -5,6 +5,7 @@
 
 mod duration;
 mod flags;
+mod services;
 
 use std::{
     fs, io,
@@ -12,16 +13,16 @@ use std::{
     time::Duration,
 };
 
-use proxy_common::Scope;
-
 pub use self::{
     duration::{DurationError, Span},
     flags::{Flags, LogFormat, SocketScope},
+    services::{ExternalClusterIp, Ports, PortsError, Selection, ServiceOptions},
 };
 use crate::{
     datapath::DeviceHook,
     devices::selector::{GlobError, Selector},
     flows::Timeouts,
+    model::CidrError,
 };
 
 /// Where everything is pinned unless flags say otherwise.
@@ -49,10 +50,12 @@ pub struct Options {
     pub cgroup_root: Option<PathBuf>,
     /// The operator's word on devices.
     pub devices: Selector,
-    /// Whose TCP the socket path translates.
-    pub socket_lb_tcp: Scope,
-    /// Whose UDP the socket path translates.
-    pub socket_lb_udp: Scope,
+    /// How Services are served.
+    pub services: ServiceOptions,
+    /// Whether processes of the node are kept from binding NodePorts.
+    pub bind_protection: bool,
+    /// Whether UDP sockets of the node are destroyed when their endpoint stops serving.
+    pub destroy_stale_sockets: bool,
     /// How programs are attached to devices.
     pub device_hook: DeviceHook,
     /// How often flows are swept.
@@ -110,6 +113,37 @@ pub enum OptionsError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// Neither prefixes nor `primary`.
+    #[error(
+        "--node-port-addresses {text:?}: {source}: give prefixes like 192.0.2.0/24, separated by commas, \
+         or the word primary alone"
+    )]
+    NodePortAddresses {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        source: CidrError,
+    },
+    /// A Maglev table needs a prime number of slots.
+    #[error("--maglev-table-size {size}: not a prime number: the nearest are {below} and {above}")]
+    TableSizeNotPrime {
+        /// What was given.
+        size: u32,
+        /// The next smaller prime.
+        below: u32,
+        /// The next larger one.
+        above: u32,
+    },
+    /// A Maglev table that is too small or too large.
+    #[error("--maglev-table-size {size}: give a prime number from {min} to {max}")]
+    TableSizeRange {
+        /// What was given.
+        size: u32,
+        /// The smallest.
+        min: u32,
+        /// The largest.
+        max: u32,
+    },
     /// A glob that isn't one.
     #[error(transparent)]
     Glob(#[from] GlobError),
@@ -121,6 +155,7 @@ impl Flags {
     /// # Errors
     /// See [`OptionsError`].
     pub fn resolve(self) -> Result<Options, OptionsError> {
+        let services = ServiceOptions::resolve(&self)?;
         let source = match (self.manifests, self.kubeconfig) {
             (Some(manifests), Some(_)) => return Err(OptionsError::TwoSources(manifests)),
             (Some(manifests), None) if !manifests.is_dir() => {
@@ -138,8 +173,9 @@ impl Flags {
             pin_path: pin_path(self.pin_path)?,
             cgroup_root: self.cgroup_root,
             devices: Selector::new(&globs(self.uplink_devices), &globs(self.workload_devices))?,
-            socket_lb_tcp: self.socket_lb_tcp.unwrap_or(SocketScope::All).into(),
-            socket_lb_udp: self.socket_lb_udp.unwrap_or(SocketScope::Host).into(),
+            services,
+            bind_protection: self.bind_protection.unwrap_or(true),
+            destroy_stale_sockets: self.destroy_stale_sockets.unwrap_or(true),
             device_hook: self.device_hook.unwrap_or_default(),
             sweep_interval: span(self.sweep_interval, Duration::from_secs(5)),
             timeouts: Timeouts {
@@ -197,9 +233,9 @@ mod tests {
     use std::{fs, path::Path, time::Duration};
 
     use clap::Parser;
-    use proxy_common::Scope;
+    use proxy_common::{Algorithm, Scope};
 
-    use super::{Flags, OptionsError, SocketScope, SourceOption};
+    use super::{Flags, Options, OptionsError, SocketScope, SourceOption};
 
     #[derive(Parser)]
     struct Command {
@@ -218,11 +254,15 @@ mod tests {
         Flags::from_file(&path)
     }
 
+    fn scopes(options: &Options) -> (Scope, Scope) {
+        (options.services.socket_lb_tcp, options.services.socket_lb_udp)
+    }
+
     #[test]
     fn defaults_are_those_of_the_manual() {
         let options = flags(&["--node-name", "a"]).resolve().unwrap();
         assert_eq!(options.pin_path, Path::new("/sys/fs/bpf/sluice"));
-        assert_eq!((options.socket_lb_tcp, options.socket_lb_udp), (Scope::All, Scope::Host));
+        assert_eq!(scopes(&options), (Scope::All, Scope::Host));
         assert_eq!(options.source, SourceOption::Kubernetes(None));
         assert_eq!(options.timeouts.tcp_established, Duration::from_secs(86400));
     }
@@ -233,7 +273,7 @@ mod tests {
             file("socket-lb-tcp: off\nsocket-lb-udp: all\ntimeout-udp-stream: 5m\n").unwrap();
         let options = flags(&["--node-name", "a", "--socket-lb-tcp", "host"]).or(file);
         let options = options.resolve().unwrap();
-        assert_eq!((options.socket_lb_tcp, options.socket_lb_udp), (Scope::Host, Scope::All));
+        assert_eq!(scopes(&options), (Scope::Host, Scope::All));
         assert_eq!(options.timeouts.udp_stream, Duration::from_secs(300));
     }
 
@@ -246,6 +286,27 @@ mod tests {
         assert_eq!(list.workload_devices.unwrap(), ["veth*", "tap*"]);
         let text = file("workload-devices: veth*, tap*\n").unwrap();
         assert_eq!(text.workload_devices.unwrap(), ["veth*", "tap*"]);
+    }
+
+    #[test]
+    fn a_switch_may_stand_alone_or_with_its_value() {
+        let switch = |line: &[&str]| flags(line).masquerade_all;
+        assert_eq!(switch(&[]), None);
+        assert_eq!(switch(&["--masquerade-all"]), Some(true));
+        assert_eq!(switch(&["--masquerade-all=false"]), Some(false));
+        assert_eq!(switch(&["--masquerade-all", "true", "--external-ips", "false"]), Some(true));
+        assert_eq!(file("masquerade-all: true\n").unwrap().masquerade_all, Some(true));
+    }
+
+    #[test]
+    fn what_serves_services_may_stand_in_the_file() {
+        let file = file(
+            "node-port-addresses: [192.0.2.0/24]\nalgorithm: least-connections\n\
+             maglev-table-size: 251\nmasquerade-ports: 61000-62000\nexternal-cluster-ip: refuse\n",
+        );
+        let services = flags(&["--node-name", "a"]).or(file.unwrap()).resolve().unwrap().services;
+        assert_eq!(services.algorithm, Algorithm::LeastConnections);
+        assert_eq!((services.maglev_table_size, services.masquerade_ports), (251, 61_000..=62_000));
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub struct Live {
     pub unserved: Vec<String>,
     /// Devices that a program can't be attached to.
     pub devices: Vec<String>,
+    /// What on this node is in the way of traffic.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Programs that the kernel refused.
     pub rejected: Vec<Rejected>,
     /// The last problems of objects, the oldest first.

@@ -1,5 +1,5 @@
 //! What the agent asks of the machine it runs on: where cgroup v2 and the BPF file system are,
-//! which network namespace this is, what time it is.
+//! which network namespace this is, what time it is, how the kernel is set.
 //!
 //! Deliberately knows nothing of BPF programs or Services. Called by [`crate::agent`] and
 //! [`crate::cli`].
@@ -10,3 +10,4 @@ pub mod clock;
 pub mod lock;
 pub mod mountinfo;
 pub mod netns;
+pub mod sysctl;

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use proxy_common::Scope;
 use serde::{Deserialize, Deserializer};
 
-use super::{OptionsError, Span};
+use super::{ExternalClusterIp, OptionsError, Ports, Selection, Span};
 use crate::datapath::DeviceHook;
 
 /// Declares the flags once, for the command line and for `--config`, and how one set of them gives
@@ -54,11 +54,11 @@ flags! {
     cgroup_root: PathBuf,
     /// Devices towards other machines, as globs [default: found]
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
-    #[serde(deserialize_with = "globs")]
+    #[serde(deserialize_with = "list")]
     uplink_devices: Vec<String>,
     /// Devices of pods and VMs, as globs [default: found]
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
-    #[serde(deserialize_with = "globs")]
+    #[serde(deserialize_with = "list")]
     workload_devices: Vec<String>,
     /// Whose TCP connections are translated at connect() [default: all]
     #[arg(long, value_name = "SCOPE")]
@@ -66,6 +66,37 @@ flags! {
     /// Whose UDP sockets are translated at connect() and sendmsg() [default: host]
     #[arg(long, value_name = "SCOPE")]
     socket_lb_udp: SocketScope,
+    /// Addresses of the node that serve NodePorts: prefixes, or "primary" for the Node object's
+    /// InternalIPs [default: all]
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    #[serde(deserialize_with = "list")]
+    node_port_addresses: Vec<String>,
+    /// Whether spec.externalIPs are served [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    external_ips: bool,
+    /// Whether traffic to ClusterIPs is always masqueraded [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    masquerade_all: bool,
+    /// What becomes of traffic from outside to a ClusterIP [default: allow]
+    #[arg(long, value_name = "WHAT")]
+    external_cluster_ip: ExternalClusterIp,
+    /// How an endpoint is picked, unless the Service's annotation sluice.dev/algorithm says
+    /// otherwise [default: random]
+    #[arg(long, value_name = "ALGORITHM")]
+    algorithm: Selection,
+    /// Slots of a Maglev table, a prime number from 7 to 131071 [default: 4093]
+    #[arg(long, value_name = "N")]
+    maglev_table_size: u32,
+    /// Ports that masqueraded flows leave by [default: 61000-65535]
+    #[arg(long, value_name = "FIRST-LAST")]
+    masquerade_ports: Ports,
+    /// Whether processes of the node are kept from binding NodePorts [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    bind_protection: bool,
+    /// Whether connected UDP sockets of the node are destroyed when their endpoint stops serving
+    /// [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    destroy_stale_sockets: bool,
     /// How programs are attached to devices [default: auto]
     #[arg(long, value_name = "HOOK")]
     device_hook: DeviceHook,
@@ -158,8 +189,8 @@ impl Flags {
     }
 }
 
-/// A list of globs, or one string of them with commas between.
-fn globs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+/// A list, or one string of it with commas between.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum OneOrMany {
@@ -167,7 +198,7 @@ fn globs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String
         Many(Vec<String>),
     }
     Ok(Some(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(text) => text.split(',').map(|glob| glob.trim().to_owned()).collect(),
-        OneOrMany::Many(globs) => globs,
+        OneOrMany::One(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+        OneOrMany::Many(items) => items,
     }))
 }
