@@ -51,6 +51,13 @@ pub(super) fn install(missing: &[Need]) -> Result<()> {
     Ok(())
 }
 
+/// Brings the lists of Debian packages up to date.
+pub(super) fn update() -> Result<()> {
+    let apt =
+        Apt::find()?.context("apt-get can't be run as root: run `apt-get update` yourself")?;
+    progress::step("updating the lists of Debian packages", apt.get(["update"]))
+}
+
 /// What a person has to install, to the letter.
 pub(super) fn instructions(missing: &[Need]) -> String {
     let mut text = String::from("this machine lacks:\n");

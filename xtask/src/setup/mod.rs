@@ -7,6 +7,7 @@
 mod install;
 mod needs;
 mod progress;
+pub(crate) mod tools;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -30,10 +31,17 @@ pub(crate) struct Arguments {
     /// Only say what is missing, and fail if anything is
     #[arg(long)]
     check: bool,
+    /// Build the control plane that tests run against too, and say where it is
+    #[arg(long, conflicts_with = "check")]
+    tools: bool,
 }
 
 /// The command.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.tools {
+        println!("{}", tools::ensure()?);
+        return Ok(());
+    }
     let missing = needs::missing(arguments.purpose)?;
     if missing.is_empty() {
         println!("setup: everything is there");

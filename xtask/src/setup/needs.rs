@@ -1,7 +1,10 @@
 //! What is needed for which purpose, how one sees that it is there, and what Debian calls it. Looks
 //! only at files (and asks bpf-linker whether it runs), so that it is quick and needs no network.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::Result;
 
@@ -34,6 +37,8 @@ enum Sign {
     Core,
     /// bpf-linker, and that it starts: its LLVM may have gone.
     Linker,
+    /// Go, also where its own archive puts it.
+    Go,
 }
 
 const NEEDS: &[Need] = &[
@@ -95,6 +100,14 @@ const NEEDS: &[Need] = &[
 ];
 
 impl Need {
+    /// For the tools that tests run, and for nothing else.
+    pub(super) const GO: Self = Self {
+        what: "Go, for the control plane that tests run against",
+        sign: Sign::Go,
+        packages: &["golang-go"],
+        purpose: Purpose::Test,
+    };
+
     /// Whether it takes more than packages: bpf-linker is built from its source.
     pub(super) fn is_linker(&self) -> bool {
         self.sign == Sign::Linker
@@ -113,6 +126,7 @@ impl Need {
             }),
             Sign::Core => bpf_object::find_core(&workspace::rustc())?.is_some(),
             Sign::Linker => linker_runs(),
+            Sign::Go => find_go().is_some(),
         })
     }
 }
@@ -126,6 +140,12 @@ pub(super) fn missing(purpose: Purpose) -> Result<Vec<Need>> {
         }
     }
     Ok(missing)
+}
+
+/// Go: in `PATH`, or where its own archive puts it.
+pub(super) fn find_go() -> Option<PathBuf> {
+    let default = PathBuf::from("/usr/local/go/bin/go");
+    workspace::find_program("go").or_else(|| default.is_file().then_some(default))
 }
 
 /// Whether there is a bpf-linker that starts.

@@ -13,6 +13,9 @@ use crate::process;
 /// The package whose tests are the lab: on real kernels, in namespaces, as root.
 const LAB: &str = "tests";
 
+/// Its test executables that run a control plane of Kubernetes.
+const CONTROL_PLANE: &[&str] = &["api_server"];
+
 /// A test executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Executable {
@@ -24,6 +27,8 @@ pub(super) struct Executable {
     pub(super) directory: PathBuf,
     /// Whether it has to be run as root, and few tests at a time.
     pub(super) lab: bool,
+    /// Whether it runs programs that `cargo xtask setup --tools` makes.
+    pub(super) tools: bool,
 }
 
 /// What cargo reports, of which we read the artifacts.
@@ -87,7 +92,8 @@ fn executable(message: Message) -> Option<(usize, Executable)> {
         .position(|name| *name == package)
         .unwrap_or(usize::MAX);
     let lab = package == LAB && kind == "test";
-    Some((rank, Executable { layer, path, directory, lab }))
+    let tools = lab && CONTROL_PLANE.contains(&target.name.as_str());
+    Some((rank, Executable { layer, path, directory, lab, tools }))
 }
 
 #[cfg(test)]
@@ -106,6 +112,7 @@ mod tests {
     fn layers_come_from_the_bottom_to_the_top_and_the_lab_last() {
         let report = [
             artifact("tests", "test", "stories", true),
+            artifact("tests", "test", "api_server", true),
             artifact("tests", "lib", "lab", true),
             artifact("proxy-agent", "bin", "sluice", true),
             artifact("proxy-agent", "lib", "proxy_agent", true),
@@ -114,15 +121,17 @@ mod tests {
             r#"{"reason":"build-finished","success":true}"#.to_owned(),
         ];
         let executables = read(report.concat().as_bytes()).unwrap();
-        let layers: Vec<_> = executables.iter().map(|one| (one.layer.as_str(), one.lab)).collect();
+        let layers: Vec<_> =
+            executables.iter().map(|one| (one.layer.as_str(), one.lab, one.tools)).collect();
         assert_eq!(
             layers,
             [
-                ("proxy-common", false),
-                ("proxy-agent", false),
-                ("proxy-agent (sluice)", false),
-                ("tests", false),
-                ("tests/stories", true),
+                ("proxy-common", false, false),
+                ("proxy-agent", false, false),
+                ("proxy-agent (sluice)", false, false),
+                ("tests", false, false),
+                ("tests/api_server", true, true),
+                ("tests/stories", true, false),
             ]
         );
     }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{executables::Executable, summary::Outcome};
-use crate::{process, workspace};
+use crate::{process, setup::tools, workspace};
 
 /// Labs at the same time: each has namespaces, agents and maps of its own, and many of them would
 /// run into each other's time limits.
@@ -36,6 +36,12 @@ pub(super) fn run(executable: &Executable, filter: Option<&str>) -> Outcome {
         .env("SLUICE_BIN", workspace::target().join("debug/sluice"))
         .args(filter)
         .arg(if stdout().is_terminal() { "--color=always" } else { "--color=never" });
+    if executable.tools {
+        match tools::ensure() {
+            Ok(tools) => command.envs(tools.variables()),
+            Err(error) => return Outcome::Missing(format!("its tools: {error:#}")),
+        };
+    }
     if executable.lab {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(LABS_MAX);
         command.arg(format!("--test-threads={threads}"));
