@@ -4,8 +4,9 @@
 //! change under the reader, an insert may fail because the table is full.
 
 use proxy_common::{
-    Backend, BackendId, Config, Counter, Flow, FragmentKey, FragmentPorts, Frontend, Nanoseconds,
-    Service, SocketKey, SocketPeer, Tuple,
+    Affinity, AffinityKey, Backend, BackendId, Config, CountedSocket, Counter, DeviceRole, Flow,
+    FragmentKey, FragmentPorts, Frontend, MemberKey, MemberSets, Nanoseconds, Service, ServiceId,
+    SocketKey, SocketPeer, SourceRangeKey, Tuple,
 };
 
 /// The flow tables of a family.
@@ -28,6 +29,27 @@ pub enum Insert {
     Replace,
     /// Leaves it and fails.
     Keep,
+}
+
+/// How a count changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// One more.
+    More,
+    /// One less.
+    Less,
+}
+
+impl Change {
+    /// The count afterwards.
+    #[inline(always)]
+    #[must_use]
+    pub const fn applied_to(self, count: u32) -> u32 {
+        match self {
+            Self::More => count.saturating_add(1),
+            Self::Less => count.saturating_sub(1),
+        }
+    }
 }
 
 /// The maps of one family.
@@ -71,6 +93,33 @@ pub trait Maps<A: proxy_common::Address> {
 
     /// The address to masquerade with on the device that the packet leaves by.
     fn masquerade_address(&self) -> Option<A>;
+
+    /// Whether a source range of its Service admits this client.
+    fn admits(&self, client: &SourceRangeKey<A>) -> bool;
+
+    /// Calls `f` on what is known of a client, in place. Concurrency: as for [`Self::with_flow`].
+    fn with_affinity<R>(
+        &self,
+        client: &AffinityKey<A>,
+        f: impl FnOnce(&mut Affinity) -> R,
+    ) -> Option<R>;
+
+    /// Has a client stay with an endpoint; `false` when another one is there ([`Insert::Keep`]).
+    fn insert_affinity(&self, client: &AffinityKey<A>, affinity: &Affinity, insert: Insert)
+    -> bool;
+
+    /// How many flows of a backend are open, of Services that pick by least connections.
+    fn open_flows(&self, backend: BackendId) -> u32;
+
+    /// Counts an open flow of a backend, or one that is open no more.
+    ///
+    /// Concurrency: of two CPUs that count at the same time, one may not be heard. The sweep counts
+    /// anew; until then a backend is thought to be a little busier or less busy than it is.
+    fn change_open_flows(&self, backend: BackendId, change: Change);
+
+    /// Whether a socket of the node would get a packet with this tuple. TCP and UDP; asked at the
+    /// tc hooks only.
+    fn has_socket(&self, tuple: &Tuple<A>) -> bool;
 }
 
 /// What doesn't depend on the family.
@@ -95,4 +144,25 @@ pub trait Kernel {
 
     /// Takes one from this CPU's budget of ICMP errors; `false` when none is left.
     fn take_reject_budget(&self) -> bool;
+
+    /// What is behind the device that the packet is at. A device that isn't known is a workload's.
+    fn device_role(&self) -> DeviceRole;
+
+    /// How many turns a Service port that picks round-robin has had, and adds one.
+    ///
+    /// Concurrency: two CPUs may get the same number. Then an endpoint is picked twice in a row,
+    /// and the next ones have their turns all the same.
+    fn take_turn(&self, service: ServiceId) -> u32;
+
+    /// The sets of a Service port with session affinity that an endpoint is in.
+    fn member_sets(&self, member: &MemberKey) -> MemberSets;
+
+    /// The open flow that a socket counts as.
+    fn counted_socket(&self, cookie: u64) -> Option<CountedSocket>;
+
+    /// Has a socket count as an open flow.
+    fn insert_counted_socket(&self, cookie: u64, socket: CountedSocket);
+
+    /// A socket counts as an open flow no more.
+    fn remove_counted_socket(&self, cookie: u64);
 }

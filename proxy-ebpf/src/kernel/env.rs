@@ -1,168 +1,49 @@
-//! [`Maps`] and [`Kernel`] over the kernel's maps and helpers.
+//! [`Kernel`] over the kernel's maps and helpers: what doesn't depend on the family.
+
+use core::ptr;
 
 use aya_ebpf::{
-    bindings::{BPF_ANY, BPF_NOEXIST},
+    bindings::{__sk_buff, BPF_ANY, BPF_NOEXIST},
     helpers::{bpf_get_prandom_u32, generated::bpf_ktime_get_coarse_ns},
 };
 use proxy_common::{
-    Backend, BackendId, Be16, Config, Counter, Device, Flow, FragmentKey, FragmentPorts, Frontend,
-    Nanoseconds, REJECTS_PER_SECOND, Service, SocketKey, SocketPeer, Tuple, V4, V6,
+    BackendId, Config, CountedSocket, Counter, Device, DeviceRole, MemberKey, MemberSets,
+    Nanoseconds, REJECTS_PER_SECOND, ServiceId,
 };
-use proxy_ebpf::env::{FlowTable, Insert, Kernel, Maps};
+use proxy_ebpf::env::Kernel;
 
 use super::maps::{
-    ADDRESS_FILTER, BACKENDS_V4, BACKENDS_V6, CONFIG, COUNTERS, DEVICES, DST_FLOWS_V4,
-    DST_FLOWS_V6, FRAGMENTS_V4, FRAGMENTS_V6, NEW_DST_FLOWS_V4, NEW_DST_FLOWS_V6, NEW_SRC_FLOWS_V4,
-    NEW_SRC_FLOWS_V6, REJECT_LIMIT, SERVICES_V4, SERVICES_V6, SLOTS, SOCKETS_V4, SOCKETS_V6,
-    SRC_FLOWS_V4, SRC_FLOWS_V6,
+    ADDRESS_FILTER, AFFINITY_MEMBERS, CONFIG, COUNTED_SOCKETS, COUNTERS, DEVICES, REJECT_LIMIT,
+    SLOTS, TURNS,
 };
 
-/// The running kernel, as a program on one device (or on none, ifindex 0) sees it.
+/// The running kernel, as a program at one hook sees it.
 pub(crate) struct Live {
-    /// The device that the program runs on.
+    /// The packet that a tc program was called with.
+    pub(super) skb: *mut __sk_buff,
+    /// The device that the program runs on, 0 for none.
     pub(crate) ifindex: u32,
 }
 
 impl Live {
-    fn device(&self) -> Option<&Device> {
+    /// As a tc program sees it.
+    #[inline(always)]
+    pub(crate) fn at_device(skb: *mut __sk_buff, ifindex: u32) -> Self {
+        Self { skb, ifindex }
+    }
+
+    /// As a program at a socket hook sees it.
+    #[inline(always)]
+    pub(crate) fn at_socket() -> Self {
+        Self { skb: ptr::null_mut(), ifindex: 0 }
+    }
+
+    pub(super) fn device(&self) -> Option<&Device> {
         // SAFETY: only the agent writes devices, by replacing them; a reader that meets a reused
         // element reads another device's address, as it would a moment later.
         unsafe { DEVICES.get(self.ifindex) }
     }
 }
-
-const fn update_flags(insert: Insert) -> u64 {
-    match insert {
-        Insert::Replace => BPF_ANY as u64,
-        Insert::Keep => BPF_NOEXIST as u64,
-    }
-}
-
-macro_rules! maps_of_family {
-    (
-        $address:ty, $services:ident, $backends:ident, $sockets:ident, $fragments:ident,
-        $dst:ident, $src:ident, $new_dst:ident, $new_src:ident, $masquerade:ident
-    ) => {
-        impl Maps<$address> for Live {
-            #[inline(always)]
-            fn service(&self, frontend: &Frontend<$address>) -> Option<Service> {
-                // SAFETY: copied at once. An element that is being replaced is another element:
-                // the kernel never writes a hash element's value in place for the agent.
-                unsafe { $services.get(frontend).copied() }
-            }
-
-            #[inline(always)]
-            fn backend(&self, id: BackendId) -> Option<Backend<$address>> {
-                let backend = *$backends.get(id.get())?;
-                if backend.port == Be16::ZERO { None } else { Some(backend) }
-            }
-
-            #[inline(always)]
-            fn with_flow<R>(
-                &self,
-                table: FlowTable,
-                key: &Tuple<$address>,
-                f: impl FnOnce(&mut Flow<$address>) -> R,
-            ) -> Option<R> {
-                let flow = match table {
-                    FlowTable::Dst => $dst.get_ptr_mut(key),
-                    FlowTable::Src => $src.get_ptr_mut(key),
-                    FlowTable::NewDst => $new_dst.get_ptr_mut(key),
-                    FlowTable::NewSrc => $new_src.get_ptr_mut(key),
-                }?;
-                // SAFETY: the kernel keeps the element's memory until the program ends.
-                // Concurrency: what other CPUs may do to it meanwhile, `Maps::with_flow` says.
-                Some(f(unsafe { &mut *flow }))
-            }
-
-            #[inline(always)]
-            fn insert_flow(
-                &self,
-                table: FlowTable,
-                key: &Tuple<$address>,
-                flow: &Flow<$address>,
-                insert: Insert,
-            ) -> bool {
-                let flags = update_flags(insert);
-                match table {
-                    FlowTable::Dst => $dst.insert(key, flow, flags),
-                    FlowTable::Src => $src.insert(key, flow, flags),
-                    FlowTable::NewDst => $new_dst.insert(key, flow, flags),
-                    FlowTable::NewSrc => $new_src.insert(key, flow, flags),
-                }
-                .is_ok()
-            }
-
-            #[inline(always)]
-            fn remove_flow(&self, table: FlowTable, key: &Tuple<$address>) {
-                // A flow that is gone already is what was wanted.
-                let _ = match table {
-                    FlowTable::Dst => $dst.remove(key),
-                    FlowTable::Src => $src.remove(key),
-                    FlowTable::NewDst => $new_dst.remove(key),
-                    FlowTable::NewSrc => $new_src.remove(key),
-                };
-            }
-
-            #[inline(always)]
-            fn fragment(&self, key: &FragmentKey<$address>) -> Option<FragmentPorts> {
-                // SAFETY: copied at once; a reused element has the ports of another datagram, and
-                // then this one is lost like any fragment that is evicted.
-                unsafe { $fragments.get(key).copied() }
-            }
-
-            #[inline(always)]
-            fn insert_fragment(&self, key: &FragmentKey<$address>, ports: FragmentPorts) {
-                // Without it the later fragments are dropped, and counted.
-                let _ = $fragments.insert(key, &ports, BPF_ANY as u64);
-            }
-
-            #[inline(always)]
-            fn socket_peer(&self, key: &SocketKey<$address>) -> Option<SocketPeer<$address>> {
-                // SAFETY: copied at once; reuse needs an eviction between look-up and copy.
-                unsafe { $sockets.get(key).copied() }
-            }
-
-            #[inline(always)]
-            fn insert_socket_peer(&self, key: &SocketKey<$address>, peer: SocketPeer<$address>) {
-                // Without it the socket works, and shows the endpoint as its peer.
-                let _ = $sockets.insert(key, &peer, BPF_ANY as u64);
-            }
-
-            #[inline(always)]
-            fn masquerade_address(&self) -> Option<$address> {
-                let address = self.device()?.$masquerade;
-                let none: $address = bytemuck::Zeroable::zeroed();
-                if address == none { None } else { Some(address) }
-            }
-        }
-    };
-}
-
-maps_of_family!(
-    V4,
-    SERVICES_V4,
-    BACKENDS_V4,
-    SOCKETS_V4,
-    FRAGMENTS_V4,
-    DST_FLOWS_V4,
-    SRC_FLOWS_V4,
-    NEW_DST_FLOWS_V4,
-    NEW_SRC_FLOWS_V4,
-    masquerade_v4
-);
-maps_of_family!(
-    V6,
-    SERVICES_V6,
-    BACKENDS_V6,
-    SOCKETS_V6,
-    FRAGMENTS_V6,
-    DST_FLOWS_V6,
-    SRC_FLOWS_V6,
-    NEW_DST_FLOWS_V6,
-    NEW_SRC_FLOWS_V6,
-    masquerade_v6
-);
 
 impl Kernel for Live {
     #[inline(always)]
@@ -214,5 +95,52 @@ impl Kernel for Live {
         }
         budget.sent = budget.sent.wrapping_add(1);
         budget.sent <= REJECTS_PER_SECOND
+    }
+
+    #[inline(always)]
+    fn device_role(&self) -> DeviceRole {
+        let role = self.device().and_then(|device| DeviceRole::from_number(device.role));
+        role.unwrap_or(DeviceRole::Workload)
+    }
+
+    #[inline(always)]
+    fn take_turn(&self, service: ServiceId) -> u32 {
+        let service = service.get();
+        let Some(turn) = TURNS.get_ptr_mut(service) else {
+            // Where there is no room, every flow takes the first turn until there is.
+            let _ = TURNS.insert(service, 1, BPF_NOEXIST as u64);
+            return 0;
+        };
+        // SAFETY: the kernel keeps the element's memory until the program ends. Two CPUs may read
+        // the same number, see `Kernel::take_turn`.
+        unsafe {
+            let number = *turn;
+            *turn = number.wrapping_add(1);
+            number
+        }
+    }
+
+    #[inline(always)]
+    fn member_sets(&self, member: &MemberKey) -> MemberSets {
+        // SAFETY: copied at once.
+        unsafe { AFFINITY_MEMBERS.get(member).copied() }.unwrap_or(MemberSets::empty())
+    }
+
+    #[inline(always)]
+    fn counted_socket(&self, cookie: u64) -> Option<CountedSocket> {
+        // SAFETY: copied at once; only this socket's own calls write it.
+        unsafe { COUNTED_SOCKETS.get(cookie).copied() }
+    }
+
+    #[inline(always)]
+    fn insert_counted_socket(&self, cookie: u64, socket: CountedSocket) {
+        // Without it the count is one too many until the next sweep.
+        let _ = COUNTED_SOCKETS.insert(cookie, socket, BPF_ANY as u64);
+    }
+
+    #[inline(always)]
+    fn remove_counted_socket(&self, cookie: u64) {
+        // One that was evicted is gone already.
+        let _ = COUNTED_SOCKETS.remove(cookie);
     }
 }

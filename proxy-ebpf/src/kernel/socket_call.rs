@@ -183,7 +183,7 @@ where
     S: Socket<A>,
     Live: proxy_ebpf::env::Maps<A>,
 {
-    let env = Live { ifindex: 0 };
+    let env = Live::at_socket();
     let verdict = match call {
         Call::Connect => connect(&mut socket, &env),
         Call::Sendmsg => sendmsg(&mut socket, &env),

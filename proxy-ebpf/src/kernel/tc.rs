@@ -56,7 +56,7 @@ fn enter(context: &TcContext) -> (Skb, Live, u32) {
     let skb = context.skb.skb;
     // SAFETY: the context is valid while the program runs.
     let (protocol, ifindex) = unsafe { ((*skb).protocol, (*skb).ifindex) };
-    (Skb::new(skb), Live { ifindex }, protocol)
+    (Skb::new(skb), Live::at_device(skb, ifindex), protocol)
 }
 
 // verifier: a function of its own for each family, so that the stack holds one family at a time.

@@ -7,11 +7,14 @@
 
 pub mod build;
 pub mod check;
+mod env;
+mod machine;
 mod maps;
 mod packet;
 mod run;
 mod wire;
 
-pub use maps::{FamilyMaps, FamilyOf, Machine};
+pub use machine::{FamilyOf, Machine};
+pub use maps::FamilyMaps;
 pub use packet::{ChecksumState, UserPacket};
 pub use wire::Wire;

@@ -4,7 +4,7 @@
 use proxy_common::Counter;
 
 use super::{
-    maps::{FamilyOf, Machine},
+    machine::{FamilyOf, Machine},
     packet::UserPacket,
 };
 use crate::{

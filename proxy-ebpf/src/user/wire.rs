@@ -3,7 +3,7 @@
 
 use proxy_common::{Address, Protocol, V4, V6};
 
-use super::maps::FamilyOf;
+use super::machine::FamilyOf;
 
 /// What stands between the network header and the transport header.
 #[derive(Clone, Debug)]

@@ -1,0 +1,149 @@
+//! A machine in user space: everything that the datapath sees of its surroundings.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, HashSet, VecDeque},
+};
+
+use bytemuck::Zeroable;
+use proxy_common::{
+    Address, Backend, BackendFlags, BackendId, Be16, COUNTERS, Config, CountedSocket, Counter,
+    DeviceRole, FILTER_WORDS, FilterBits, FilterSlot, Frontend, MemberKey, MemberSets, Nanoseconds,
+    Protocol, Service, ServiceId, SlotRange, V4, V6,
+};
+
+use super::maps::FamilyMaps;
+use crate::network::Network;
+
+/// A machine in user space: the maps of both families, a clock that stands still until it is set,
+/// and random numbers that repeat.
+#[derive(Debug)]
+pub struct Machine {
+    /// IPv4.
+    pub v4: FamilyMaps<V4>,
+    /// IPv6.
+    pub v6: FamilyMaps<V6>,
+    /// `CONFIG`.
+    pub config: Config,
+    /// `ADDRESS_FILTER`.
+    pub filter: Vec<u64>,
+    /// `SLOTS`.
+    pub slots: HashMap<u32, BackendId>,
+    /// The role of the device that the packet is at.
+    pub role: Cell<DeviceRole>,
+    /// `TURNS`.
+    pub turns: RefCell<HashMap<ServiceId, u32>>,
+    /// `AFFINITY_MEMBERS`.
+    pub members: HashMap<MemberKey, MemberSets>,
+    /// `COUNTED_SOCKETS`.
+    pub counted_sockets: RefCell<HashMap<u64, CountedSocket>>,
+    /// Ports that sockets of the node have, at any address.
+    pub bound_ports: HashSet<(Be16, Protocol)>,
+    /// The clock.
+    pub now: Cell<Nanoseconds>,
+    /// `COUNTERS`.
+    pub counters: RefCell<Vec<u64>>,
+    /// How many more refusals may be answered with ICMP.
+    pub reject_budget: Cell<u64>,
+    /// Random numbers that come before those of the seed: choices that somebody else made.
+    pub scripted: RefCell<VecDeque<u32>>,
+    pub(super) seed: Cell<u64>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            v4: FamilyMaps::default(),
+            v6: FamilyMaps::default(),
+            config: Config {
+                masquerade_port_base: 61_000,
+                masquerade_port_count: 4_536,
+                ..Config::zeroed()
+            },
+            filter: vec![0; FILTER_WORDS as usize],
+            slots: HashMap::new(),
+            role: Cell::new(DeviceRole::Workload),
+            turns: RefCell::default(),
+            members: HashMap::new(),
+            counted_sockets: RefCell::default(),
+            bound_ports: HashSet::new(),
+            now: Cell::new(Nanoseconds::new(1)),
+            counters: RefCell::new(vec![0; COUNTERS as usize]),
+            reject_budget: Cell::new(u64::MAX),
+            scripted: RefCell::default(),
+            seed: Cell::new(0x51),
+        }
+    }
+}
+
+/// The family's maps within a machine.
+pub trait FamilyOf: Network {
+    /// To read.
+    fn of(machine: &Machine) -> &FamilyMaps<Self>;
+
+    /// To write.
+    fn of_mut(machine: &mut Machine) -> &mut FamilyMaps<Self>;
+}
+
+impl FamilyOf for V4 {
+    fn of(machine: &Machine) -> &FamilyMaps<Self> {
+        &machine.v4
+    }
+
+    fn of_mut(machine: &mut Machine) -> &mut FamilyMaps<Self> {
+        &mut machine.v4
+    }
+}
+
+impl FamilyOf for V6 {
+    fn of(machine: &Machine) -> &FamilyMaps<Self> {
+        &machine.v6
+    }
+
+    fn of_mut(machine: &mut Machine) -> &mut FamilyMaps<Self> {
+        &mut machine.v6
+    }
+}
+
+impl Machine {
+    /// Seeds the random numbers.
+    pub fn seed(&self, seed: u64) {
+        self.seed.set(seed | 1);
+    }
+
+    /// Sets `bits` for `address` in the filter.
+    pub fn mark<A: Address>(&mut self, address: A, bits: FilterBits) {
+        let slot = FilterSlot::of(address);
+        let word = &mut self.filter[slot.word as usize];
+        *word = slot.write(*word, slot.read(*word).union(bits));
+    }
+
+    /// Programs a frontend that leads to `backends`, all of them in the cluster set.
+    pub fn serve<A: FamilyOf>(
+        &mut self,
+        frontend: Frontend<A>,
+        service: Service,
+        backends: &[(A, u16)],
+    ) {
+        let base = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        for (index, (address, port)) in (0..).zip(backends) {
+            let id = BackendId::new(base + index + 1);
+            let backend = Backend::new(*address, Be16::new(*port), BackendFlags::empty());
+            A::of_mut(self).backends.insert(id, backend);
+            self.slots.insert(base + index, id);
+            self.mark(*address, FilterBits::BACKEND);
+        }
+        let count = u32::try_from(backends.len()).unwrap_or(u32::MAX);
+        let service = Service { cluster: SlotRange { base, count }, ..service };
+        self.mark(frontend.address, FilterBits::FRONTEND);
+        let services = &mut A::of_mut(self).services;
+        services.insert(frontend, service);
+        services.insert(Frontend::cluster_ip_marker(frontend.address), Service::default());
+    }
+
+    /// What a counter stands at.
+    #[must_use]
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.counters.borrow()[counter.index() as usize]
+    }
+}
