@@ -33,6 +33,7 @@ fn main() {
         frontends: (services * 2).max(1 << 17),
         slots: (services * endpoints * 2).max(1 << 20),
         backends: (services * endpoints + 2).max(1 << 18),
+        ..Capacity::default()
     };
     let mut store = MemoryStore::with_capacity(capacity);
     let mut now = 0;

@@ -223,7 +223,7 @@ proptest! {
         slots in 0..12u32,
         backends in 1..6u32,
     ) {
-        let mut play = Play::new(Capacity { frontends, slots, backends });
+        let mut play = Play::new(Capacity { frontends, slots, backends, ..Capacity::default() });
         for step in &steps {
             play.step(step);
         }

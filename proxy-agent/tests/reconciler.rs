@@ -20,7 +20,7 @@ use proxy_agent::{
         memory::MemoryStore,
     },
 };
-use proxy_common::{Algorithm, Config, Nanoseconds, Scope};
+use proxy_common::{Address, Algorithm, Config, Nanoseconds, Scope, SourceRangeKey};
 
 use support::dump::dump;
 
@@ -51,6 +51,11 @@ impl<S: MapStore> MapStore for Recorder<S> {
     }
 }
 
+fn said<A: Address>(range: &SourceRangeKey<A>) -> String {
+    let client = range.clients;
+    format!("{}:{}/{}", client.service.get(), client.address, range.prefix_length - 32)
+}
+
 fn word(op: &Op) -> String {
     match op {
         Op::PutConfig(_) => "config".to_owned(),
@@ -76,6 +81,16 @@ fn word(op: &Op) -> String {
         Op::V4(FamilyOp::DeleteFrontend { frontend }) => {
             format!("-frontend {}:{}", frontend.address, frontend.port)
         }
+        Op::V4(FamilyOp::PutRange { range }) => format!("range {}", said(range)),
+        Op::V4(FamilyOp::DeleteRange { range }) => format!("-range {}", said(range)),
+        Op::PutMember { member, .. } => {
+            format!("member {}:{}", member.service.get(), member.backend.get())
+        }
+        Op::DeleteMember { member } => {
+            format!("-member {}:{}", member.service.get(), member.backend.get())
+        }
+        Op::PutTurn { id } => format!("turn {}", id.get()),
+        Op::DeleteTurn { id } => format!("-turn {}", id.get()),
         Op::V6(of_family) => format!("{of_family:?}"),
     }
 }

@@ -29,7 +29,8 @@ impl MapError {
     /// The map has no room for another element.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self.source.raw_os_error(), Some(libc::E2BIG))
+        // An LPM trie says ENOSPC, all others say E2BIG.
+        matches!(self.source.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC))
     }
 
     /// There is no such map: nothing is installed here.
@@ -40,7 +41,7 @@ impl MapError {
 
     fn remedy(&self) -> &'static str {
         match self.source.raw_os_error() {
-            Some(libc::E2BIG) => ": the map is full",
+            Some(libc::E2BIG | libc::ENOSPC) => ": the map is full",
             Some(libc::EPERM | libc::EACCES) => ": run as root",
             _ => "",
         }

@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use proxy_common::{
-    Address, Backend, BackendId, Config, Device, Flow, Frontend, Service, ServiceName, Tuple, V4,
-    V6,
+    Address, Backend, BackendId, Config, Device, Flow, Frontend, MemberKey, MemberSets, Service,
+    ServiceName, SourceRangeKey, Tuple, V4, V6,
 };
 
 use super::map::{Map, MapError, PerCpuArray};
@@ -18,6 +18,8 @@ pub trait Family: Address {
     const SERVICES: &'static str;
     /// `BACKENDS_*`
     const BACKENDS: &'static str;
+    /// `SOURCE_RANGES_*`
+    const SOURCE_RANGES: &'static str;
     /// `DST_FLOWS_*`
     const DST_FLOWS: &'static str;
     /// `SRC_FLOWS_*`
@@ -31,6 +33,7 @@ pub trait Family: Address {
 impl Family for V4 {
     const SERVICES: &'static str = "SERVICES_V4";
     const BACKENDS: &'static str = "BACKENDS_V4";
+    const SOURCE_RANGES: &'static str = "SOURCE_RANGES_V4";
     const DST_FLOWS: &'static str = "DST_FLOWS_V4";
     const SRC_FLOWS: &'static str = "SRC_FLOWS_V4";
     const NEW_DST_FLOWS: &'static str = "NEW_DST_FLOWS_V4";
@@ -40,6 +43,7 @@ impl Family for V4 {
 impl Family for V6 {
     const SERVICES: &'static str = "SERVICES_V6";
     const BACKENDS: &'static str = "BACKENDS_V6";
+    const SOURCE_RANGES: &'static str = "SOURCE_RANGES_V6";
     const DST_FLOWS: &'static str = "DST_FLOWS_V6";
     const SRC_FLOWS: &'static str = "SRC_FLOWS_V6";
     const NEW_DST_FLOWS: &'static str = "NEW_DST_FLOWS_V6";
@@ -79,6 +83,10 @@ pub struct Shared {
     pub slots: Map<u32, BackendId>,
     /// `SERVICE_NAMES`
     pub names: Map<u32, ServiceName>,
+    /// `AFFINITY_MEMBERS`
+    pub members: Map<MemberKey, MemberSets>,
+    /// `TURNS`
+    pub turns: Map<u32, u32>,
 }
 
 impl Shared {
@@ -91,6 +99,8 @@ impl Shared {
             filter: Map::open(maps, "ADDRESS_FILTER")?,
             slots: Map::open(maps, "SLOTS")?,
             names: Map::open(maps, "SERVICE_NAMES")?,
+            members: Map::open(maps, "AFFINITY_MEMBERS")?,
+            turns: Map::open(maps, "TURNS")?,
         })
     }
 }
@@ -102,6 +112,8 @@ pub struct Services<A: Family> {
     pub frontends: Map<Frontend<A>, Service>,
     /// `BACKENDS_*`
     pub backends: Map<u32, Backend<A>>,
+    /// `SOURCE_RANGES_*`
+    pub ranges: Map<SourceRangeKey<A>, u32>,
 }
 
 impl<A: Family> Services<A> {
@@ -113,6 +125,7 @@ impl<A: Family> Services<A> {
         Ok(Self {
             frontends: Map::open(maps, A::SERVICES)?,
             backends: Map::open(maps, A::BACKENDS)?,
+            ranges: Map::open(maps, A::SOURCE_RANGES)?,
         })
     }
 }

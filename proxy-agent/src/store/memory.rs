@@ -59,6 +59,16 @@ impl MemoryStore {
             }
             Op::PutName { id, name } => _ = self.content.names.insert(*id, **name),
             Op::DeleteName { id } => _ = self.content.names.remove(id),
+            Op::PutMember { member, sets } => {
+                let full = self.content.members.len() >= capacity.members as usize;
+                if full && !self.content.members.contains_key(member) {
+                    return Err(StoreError::Full { map: op.map() });
+                }
+                self.content.members.insert(*member, *sets);
+            }
+            Op::DeleteMember { member } => _ = self.content.members.remove(member),
+            Op::PutTurn { id } => _ = self.content.turns.insert(*id),
+            Op::DeleteTurn { id } => _ = self.content.turns.remove(id),
             Op::V4(of_family) => apply_family(&mut self.content.v4, capacity, of_family, op)?,
             Op::V6(of_family) => apply_family(&mut self.content.v6, capacity, of_family, op)?,
         }
@@ -87,6 +97,14 @@ fn apply_family<A: Address>(
             maps.frontends.insert(*frontend, *service);
         }
         FamilyOp::DeleteFrontend { frontend } => _ = maps.frontends.remove(frontend),
+        FamilyOp::PutRange { range } => {
+            let full = maps.ranges.len() >= capacity.ranges as usize;
+            if full && !maps.ranges.contains(range) {
+                return Err(StoreError::Full { map: op.map() });
+            }
+            maps.ranges.insert(*range);
+        }
+        FamilyOp::DeleteRange { range } => _ = maps.ranges.remove(range),
     }
     Ok(())
 }

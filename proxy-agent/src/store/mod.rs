@@ -9,11 +9,15 @@ pub mod faulty;
 pub mod memory;
 pub mod view;
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use proxy_common::{
-    Backend, BackendId, Config, FILTER_WORDS, Frontend, Service, ServiceId, ServiceName, V4, V6,
-    layout::{BACKENDS_MAX, SERVICES_MAX, SLOTS_MAX},
+    Backend, BackendId, Config, FILTER_WORDS, Frontend, MemberKey, MemberSets, Service, ServiceId,
+    ServiceName, SourceRangeKey, V4, V6,
+    layout::{AFFINITY_MEMBERS_MAX, BACKENDS_MAX, SERVICES_MAX, SLOTS_MAX, SOURCE_RANGES_MAX},
 };
 
 /// One change of one map.
@@ -48,6 +52,29 @@ pub enum Op {
         /// The Service port.
         id: ServiceId,
     },
+    /// Insert or replace an element of `AFFINITY_MEMBERS`.
+    PutMember {
+        /// The Service port and the endpoint.
+        member: MemberKey,
+        /// The sets that it is in.
+        sets: MemberSets,
+    },
+    /// Delete an element of `AFFINITY_MEMBERS`.
+    DeleteMember {
+        /// The Service port and the endpoint.
+        member: MemberKey,
+    },
+    /// Insert an element of `TURNS`, which begins with the first slot. The programs count on in it,
+    /// so this is not for one that is there.
+    PutTurn {
+        /// The Service port.
+        id: ServiceId,
+    },
+    /// Delete an element of `TURNS`.
+    DeleteTurn {
+        /// The Service port.
+        id: ServiceId,
+    },
     /// A change of an IPv4 map.
     V4(FamilyOp<V4>),
     /// A change of an IPv6 map.
@@ -71,15 +98,25 @@ pub enum FamilyOp<A> {
     },
     /// Insert or replace an element of `SERVICES_*`.
     PutFrontend {
-        /// The frontend, or the marker of a ClusterIP.
+        /// The frontend, or the marker of a ClusterIP or of a NodePort.
         frontend: Frontend<A>,
         /// What it leads to.
         service: Service,
     },
     /// Delete an element of `SERVICES_*`.
     DeleteFrontend {
-        /// The frontend, or the marker of a ClusterIP.
+        /// The frontend, or the marker of a ClusterIP or of a NodePort.
         frontend: Frontend<A>,
+    },
+    /// Insert an element of `SOURCE_RANGES_*`.
+    PutRange {
+        /// The Service port, and who is admitted.
+        range: SourceRangeKey<A>,
+    },
+    /// Delete an element of `SOURCE_RANGES_*`.
+    DeleteRange {
+        /// The Service port, and who was admitted.
+        range: SourceRangeKey<A>,
     },
 }
 
@@ -92,6 +129,8 @@ impl Op {
             Self::PutFilter { .. } => "ADDRESS_FILTER",
             Self::PutSlots { .. } => "SLOTS",
             Self::PutName { .. } | Self::DeleteName { .. } => "SERVICE_NAMES",
+            Self::PutMember { .. } | Self::DeleteMember { .. } => "AFFINITY_MEMBERS",
+            Self::PutTurn { .. } | Self::DeleteTurn { .. } => "TURNS",
             Self::V4(FamilyOp::PutBackend { .. } | FamilyOp::ClearBackend { .. }) => "BACKENDS_V4",
             Self::V6(FamilyOp::PutBackend { .. } | FamilyOp::ClearBackend { .. }) => "BACKENDS_V6",
             Self::V4(FamilyOp::PutFrontend { .. } | FamilyOp::DeleteFrontend { .. }) => {
@@ -99,6 +138,12 @@ impl Op {
             }
             Self::V6(FamilyOp::PutFrontend { .. } | FamilyOp::DeleteFrontend { .. }) => {
                 "SERVICES_V6"
+            }
+            Self::V4(FamilyOp::PutRange { .. } | FamilyOp::DeleteRange { .. }) => {
+                "SOURCE_RANGES_V4"
+            }
+            Self::V6(FamilyOp::PutRange { .. } | FamilyOp::DeleteRange { .. }) => {
+                "SOURCE_RANGES_V6"
             }
         }
     }
@@ -192,6 +237,10 @@ pub struct Installed {
     pub slots: Vec<BackendId>,
     /// `SERVICE_NAMES`.
     pub names: BTreeMap<ServiceId, ServiceName>,
+    /// `AFFINITY_MEMBERS`.
+    pub members: BTreeMap<MemberKey, MemberSets>,
+    /// The keys of `TURNS`.
+    pub turns: BTreeSet<ServiceId>,
     /// The IPv4 maps.
     pub v4: InstalledFamily<V4>,
     /// The IPv6 maps.
@@ -206,6 +255,8 @@ impl Default for Installed {
             filter: vec![0; FILTER_WORDS as usize],
             slots: Vec::new(),
             names: BTreeMap::new(),
+            members: BTreeMap::new(),
+            turns: BTreeSet::new(),
             v4: InstalledFamily::default(),
             v6: InstalledFamily::default(),
         }
@@ -217,13 +268,15 @@ impl Default for Installed {
 pub struct InstalledFamily<A> {
     /// `BACKENDS_*`, without elements that are zero.
     pub backends: BTreeMap<BackendId, Backend<A>>,
-    /// `SERVICES_*`, markers of ClusterIPs included.
+    /// `SERVICES_*`, markers included.
     pub frontends: BTreeMap<Frontend<A>, Service>,
+    /// The keys of `SOURCE_RANGES_*`.
+    pub ranges: BTreeSet<SourceRangeKey<A>>,
 }
 
 impl<A> Default for InstalledFamily<A> {
     fn default() -> Self {
-        Self { backends: BTreeMap::new(), frontends: BTreeMap::new() }
+        Self { backends: BTreeMap::new(), frontends: BTreeMap::new(), ranges: BTreeSet::new() }
     }
 }
 
@@ -236,10 +289,20 @@ pub struct Capacity {
     pub slots: u32,
     /// Elements of `BACKENDS_V4`, and of `BACKENDS_V6`.
     pub backends: u32,
+    /// Elements of `AFFINITY_MEMBERS`.
+    pub members: u32,
+    /// Elements of `SOURCE_RANGES_V4`, and of `SOURCE_RANGES_V6`.
+    pub ranges: u32,
 }
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self { frontends: SERVICES_MAX, slots: SLOTS_MAX, backends: BACKENDS_MAX }
+        Self {
+            frontends: SERVICES_MAX,
+            slots: SLOTS_MAX,
+            backends: BACKENDS_MAX,
+            members: AFFINITY_MEMBERS_MAX,
+            ranges: SOURCE_RANGES_MAX,
+        }
     }
 }

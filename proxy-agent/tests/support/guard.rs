@@ -124,6 +124,16 @@ impl Guard {
                 let mut all = v4.chain(installed.v6.frontends.values());
                 assert!(all.all(|service| service.id != *id), "{op:?}: the id is in use");
             }
+            Op::PutMember { member, sets } => {
+                assert_ne!(installed.members.get(member), Some(sets), "{op:?} changes nothing");
+            }
+            Op::DeleteMember { member } => {
+                assert!(installed.members.contains_key(member), "{op:?} changes nothing");
+            }
+            Op::PutTurn { id } => assert!(!installed.turns.contains(id), "{op:?} resets a turn"),
+            Op::DeleteTurn { id } => {
+                assert!(installed.turns.contains(id), "{op:?} changes nothing")
+            }
             Op::V4(of_family) => self.check_family(true, op, of_family, &installed.v4),
             Op::V6(of_family) => self.check_family(false, op, of_family, &installed.v6),
         }
@@ -152,6 +162,12 @@ impl Guard {
             }
             FamilyOp::DeleteFrontend { frontend } => {
                 assert!(maps.frontends.contains_key(frontend), "{op:?} changes nothing");
+            }
+            FamilyOp::PutRange { range } => {
+                assert!(!maps.ranges.contains(range), "{op:?} changes nothing");
+            }
+            FamilyOp::DeleteRange { range } => {
+                assert!(maps.ranges.contains(range), "{op:?} changes nothing");
             }
         }
     }

@@ -3,18 +3,20 @@
 //! Carries out what [`crate::reconcile`] asks for and decides nothing. Operations of one kind go to
 //! the kernel in one call. Called by [`crate::agent`], which is the only writer.
 
+mod batch;
+
 use std::path::Path;
 
-use bytemuck::{Pod, Zeroable};
-use proxy_common::{
-    Backend, BackendId, Config, FILTER_WORDS, Frontend, Service, ServiceId, V4, V6,
-};
+use bytemuck::Zeroable;
+use proxy_common::{BackendId, Config, FILTER_WORDS, ServiceId, V4, V6};
 
-use super::{Capacity, Failed, FamilyOp, Installed, InstalledFamily, MapStore, Op, StoreError};
+use super::{Capacity, Failed, Installed, InstalledFamily, MapStore, Op, StoreError};
 use crate::datapath::{
     map::{Map, MapError},
     tables::{self, Family, Services, Shared},
 };
+
+use batch::{Batch, Failures, FamilyBatch};
 
 /// The maps of Services, pinned.
 #[derive(Debug)]
@@ -47,6 +49,10 @@ impl MapStore for BpfStore {
         let mut slots = Batch::default();
         let mut names = Batch::default();
         let mut old_names = Batch::default();
+        let mut members = Batch::default();
+        let mut old_members = Batch::default();
+        let mut turns = Batch::default();
+        let mut old_turns = Batch::default();
         let mut v4 = FamilyBatch::default();
         let mut v6 = FamilyBatch::default();
         for (index, op) in ops.iter().enumerate() {
@@ -62,6 +68,10 @@ impl MapStore for BpfStore {
                 }
                 Op::PutName { id, name } => names.push(index, id.get(), **name),
                 Op::DeleteName { id } => old_names.push(index, id.get(), ()),
+                Op::PutMember { member, sets } => members.push(index, *member, *sets),
+                Op::DeleteMember { member } => old_members.push(index, *member, ()),
+                Op::PutTurn { id } => turns.push(index, id.get(), 0),
+                Op::DeleteTurn { id } => old_turns.push(index, id.get(), ()),
                 Op::V4(op) => v4.push(index, op),
                 Op::V6(op) => v6.push(index, op),
             }
@@ -70,6 +80,10 @@ impl MapStore for BpfStore {
         slots.put(&self.shared.slots, &mut failed);
         names.put(&self.shared.names, &mut failed);
         old_names.delete(&self.shared.names, &mut failed);
+        members.put(&self.shared.members, &mut failed);
+        old_members.delete(&self.shared.members, &mut failed);
+        turns.put(&self.shared.turns, &mut failed);
+        old_turns.delete(&self.shared.turns, &mut failed);
         v4.apply(&self.v4, &mut failed);
         v6.apply(&self.v6, &mut failed);
         failed.into_vec()
@@ -93,16 +107,21 @@ impl MapStore for BpfStore {
         slots.truncate(used);
         slots.shrink_to_fit();
         let names = self.shared.names.entries()?;
+        let turns = self.shared.turns.entries()?;
         Ok(Installed {
             capacity: Capacity {
                 frontends: self.v4.frontends.max_entries().min(self.v6.frontends.max_entries()),
                 slots: self.shared.slots.max_entries(),
                 backends: self.v4.backends.max_entries().min(self.v6.backends.max_entries()),
+                members: self.shared.members.max_entries(),
+                ranges: self.v4.ranges.max_entries().min(self.v6.ranges.max_entries()),
             },
             config: config.map(Box::new),
             filter,
             slots,
             names: names.into_iter().map(|(id, name)| (ServiceId::new(id), name)).collect(),
+            members: self.shared.members.entries()?.into_iter().collect(),
+            turns: turns.into_iter().map(|(id, _)| ServiceId::new(id)).collect(),
             v4: read_family(&self.v4)?,
             v6: read_family(&self.v6)?,
         })
@@ -119,121 +138,10 @@ fn read_family<A: Family>(maps: &Services<A>) -> Result<InstalledFamily<A>, Stor
     maps.frontends.for_each(|frontend, service| {
         installed.frontends.insert(frontend, service);
     })?;
+    maps.ranges.for_each(|range, _| {
+        installed.ranges.insert(range);
+    })?;
     Ok(installed)
-}
-
-/// Operations on one map, and where each came from.
-struct Batch<K, V> {
-    ops: Vec<usize>,
-    keys: Vec<K>,
-    values: Vec<V>,
-}
-
-impl<K, V> Default for Batch<K, V> {
-    fn default() -> Self {
-        Self { ops: Vec::new(), keys: Vec::new(), values: Vec::new() }
-    }
-}
-
-impl<K, V> Batch<K, V> {
-    fn push(&mut self, op: usize, key: K, value: V) {
-        self.ops.push(op);
-        self.keys.push(key);
-        self.values.push(value);
-    }
-}
-
-impl<K: Pod, V: Pod> Batch<K, V> {
-    /// Writes all of them. One that fails doesn't keep those behind it from being written; with
-    /// nothing else to go by, the kernel is asked for each.
-    fn put(&self, map: &Map<K, V>, failed: &mut Failures) {
-        let mut from = 0;
-        while from < self.keys.len() {
-            match map.put_all(&self.keys[from..], &self.values[from..]) {
-                Ok(()) => return,
-                Err((done, error)) => {
-                    from += done;
-                    if let Some(op) = self.ops.get(from) {
-                        failed.note(*op, Err(error.into()));
-                    }
-                    from += 1;
-                }
-            }
-        }
-    }
-}
-
-impl<K: Pod> Batch<K, ()> {
-    fn delete<V: Pod>(&self, map: &Map<K, V>, failed: &mut Failures) {
-        if self.keys.is_empty() || map.delete_all(&self.keys).is_ok() {
-            return;
-        }
-        for (op, key) in self.ops.iter().zip(&self.keys) {
-            failed.note(*op, map.delete(key).map(drop).map_err(StoreError::from));
-        }
-    }
-}
-
-/// Operations on the maps of one family.
-struct FamilyBatch<A: Family> {
-    backends: Batch<u32, Backend<A>>,
-    frontends: Batch<Frontend<A>, Service>,
-    old_frontends: Batch<Frontend<A>, ()>,
-}
-
-impl<A: Family> Default for FamilyBatch<A> {
-    fn default() -> Self {
-        Self {
-            backends: Batch::default(),
-            frontends: Batch::default(),
-            old_frontends: Batch::default(),
-        }
-    }
-}
-
-impl<A: Family> FamilyBatch<A> {
-    fn push(&mut self, index: usize, op: &FamilyOp<A>) {
-        match op {
-            FamilyOp::PutBackend { id, backend } => {
-                self.backends.push(index, id.get(), *backend);
-            }
-            FamilyOp::ClearBackend { id } => {
-                self.backends.push(index, id.get(), Zeroable::zeroed());
-            }
-            FamilyOp::PutFrontend { frontend, service } => {
-                self.frontends.push(index, *frontend, *service);
-            }
-            FamilyOp::DeleteFrontend { frontend } => self.old_frontends.push(index, *frontend, ()),
-        }
-    }
-
-    fn apply(&self, maps: &Services<A>, failed: &mut Failures) {
-        self.backends.put(&maps.backends, failed);
-        self.frontends.put(&maps.frontends, failed);
-        self.old_frontends.delete(&maps.frontends, failed);
-    }
-}
-
-/// Operations that failed, each once.
-#[derive(Default)]
-struct Failures {
-    list: Vec<Failed>,
-}
-
-impl Failures {
-    fn note(&mut self, op: usize, result: Result<(), StoreError>) {
-        // A run of slots is one operation of many elements.
-        if let Err(error) = result
-            && self.list.last().is_none_or(|last| last.op != op)
-        {
-            self.list.push(Failed { op, error });
-        }
-    }
-
-    fn into_vec(mut self) -> Vec<Failed> {
-        self.list.sort_by_key(|failed| failed.op);
-        self.list
-    }
 }
 
 impl From<MapError> for StoreError {
