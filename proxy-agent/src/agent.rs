@@ -18,14 +18,13 @@ mod writer;
 
 use std::{convert::Infallible, os::fd::OwnedFd, sync::Arc};
 
-use proxy_common::Scope;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
 
 use self::{
-    installer::{Installer, Parts},
+    installer::{Installer, Parts, SocketPrograms},
     introspect::State,
     writer::{Inputs, Writer},
 };
@@ -117,7 +116,11 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signal)?;
     let pins = Pins::new(&options.pin_path);
     let cookie = netns::cookie().map_err(AgentError::Netns)?;
-    let cgroup = open_cgroup(&options)?;
+    let wanted = SocketPrograms {
+        socket_path: options.services.has_socket_path(),
+        bind_protection: options.bind_protection,
+    };
+    let cgroup = open_cgroup(&options, wanted)?;
     let warnings = preconditions(&options.services);
     mount_bpffs(&pins)?;
     let lock = lock::take(pins.root())?;
@@ -148,7 +151,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let introspection = introspect::serve(pins.root(), state.clone());
     let sweeper = Sweeper::start(&pins.maps(), options.timeouts, options.sweep_interval, live_in)?;
     let attacher = Attacher::open(&pins.maps())?;
-    let parts = Parts { datapath, attacher, cgroup, state: state.clone() };
+    let parts = Parts { datapath, attacher, cgroup, wanted, state: state.clone() };
     let installer = Installer::start(parts, progress_in).map_err(AgentError::Thread)?;
     let mut writer = Writer::new(reconciler, store, installer, sweeper, state);
     writer.start(restart);
@@ -199,17 +202,29 @@ async fn follow(
     }
 }
 
-/// The cgroup for the socket path; `None` when the operator doesn't want that path.
-fn open_cgroup(options: &Options) -> Result<Option<OwnedFd>, CgroupError> {
-    if (options.services.socket_lb_tcp, options.services.socket_lb_udp) == (Scope::Off, Scope::Off)
-    {
-        return Ok(None);
-    }
-    let path = match &options.cgroup_root {
-        Some(path) => path.clone(),
-        None => cgroup::find()?,
+/// The cgroup to attach to; `None` when the operator wants nothing there. Bind protection alone is no
+/// reason not to start.
+fn open_cgroup(options: &Options, wanted: SocketPrograms) -> Result<Option<OwnedFd>, CgroupError> {
+    let open = || {
+        let path = options.cgroup_root.clone().map_or_else(cgroup::find, Ok)?;
+        Ok((cgroup::open(&path)?, path))
     };
-    let cgroup = cgroup::open(&path)?;
+    let (cgroup, path) = match open() {
+        _ if wanted == SocketPrograms::NONE => return Ok(None),
+        Ok(found) => found,
+        Err(error) if !wanted.socket_path => {
+            tracing::warn!("NodePorts are not protected from being bound: {error}");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    if wanted.socket_path && !cgroup::is_root(&cgroup) {
+        tracing::info!(
+            cgroup = %path.display(),
+            "the socket path serves the processes of this cgroup only: others of the node reach no \
+             Service",
+        );
+    }
     tracing::info!(cgroup = %path.display(), "cgroup of the socket path");
     Ok(Some(cgroup))
 }

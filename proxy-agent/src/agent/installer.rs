@@ -9,7 +9,7 @@ use std::{
     os::fd::OwnedFd,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc as channel;
@@ -20,7 +20,10 @@ use crate::{
         Datapath, DatapathError,
         program::{Direction, SocketProgram},
     },
-    devices::{Snapshot, attach::Attacher},
+    devices::{
+        Snapshot,
+        attach::{Attacher, Trouble},
+    },
 };
 
 /// How long to wait before what failed at a device is tried again.
@@ -56,9 +59,29 @@ pub(super) struct Installer {
 pub(super) struct Parts {
     pub(super) datapath: Datapath,
     pub(super) attacher: Attacher,
-    /// The cgroup to attach to; `None` when the socket path is off.
+    /// The cgroup to attach to; `None` when nothing is wanted there.
     pub(super) cgroup: Option<OwnedFd>,
+    /// Which programs are wanted there.
+    pub(super) wanted: SocketPrograms,
     pub(super) state: State,
+}
+
+/// Which programs are wanted at the cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SocketPrograms {
+    /// Those of the socket path.
+    pub(super) socket_path: bool,
+    /// Those that protect NodePorts.
+    pub(super) bind_protection: bool,
+}
+
+impl SocketPrograms {
+    /// None of them.
+    pub(super) const NONE: Self = Self { socket_path: false, bind_protection: false };
+
+    fn contain(self, program: SocketProgram) -> bool {
+        if program.protects_binds() { self.bind_protection } else { self.socket_path }
+    }
 }
 
 impl Installer {
@@ -69,7 +92,8 @@ impl Installer {
     ) -> io::Result<Self> {
         let (commands, receiver) = mpsc::channel();
         thread::Builder::new().name("installer".into()).spawn(move || {
-            let mut work = Work { parts, snapshot: None, armed: false, pruned: false };
+            let mut work =
+                Work { parts, snapshot: None, armed: false, pruned: false, retry_at: None };
             if let Err(error) = work.run(&receiver, &progress) {
                 // The agent is ending when nobody listens.
                 let _ = progress.send(Progress::Failed(error));
@@ -99,6 +123,8 @@ struct Work {
     snapshot: Option<Snapshot>,
     armed: bool,
     pruned: bool,
+    /// When what failed is tried again.
+    retry_at: Option<Instant>,
 }
 
 impl Work {
@@ -107,9 +133,11 @@ impl Work {
         commands: &mpsc::Receiver<Command>,
         progress: &channel::UnboundedSender<Progress>,
     ) -> Result<(), AgentError> {
+        // A device waits to have its programs attached.
+        let mut more = false;
         loop {
-            let incomplete = self.armed && !self.parts.attacher.is_complete();
-            let first = match commands.recv_timeout(if incomplete { RETRY } else { LONG }) {
+            let pause = if more { Duration::ZERO } else { self.pause() };
+            let first = match commands.recv_timeout(pause) {
                 Ok(command) => Some(command),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -125,18 +153,36 @@ impl Work {
                     Command::Devices(snapshot) => self.snapshot = Some(snapshot),
                 }
             }
-            self.attach_devices()?;
-            let attacher = &self.parts.attacher;
-            if self.armed && self.snapshot.is_some() && attacher.is_complete() {
-                let _ = progress.send(Progress::Complete(attacher.attached()));
+            if !self.armed {
+                continue;
+            }
+            self.list_devices()?;
+            // One device at a time: a new list doesn't wait for all of the old one.
+            more = self.parts.attacher.attach_next(&mut self.parts.datapath);
+            if !more && self.snapshot.is_some() {
+                self.tell_troubles();
+                let attacher = &self.parts.attacher;
+                if attacher.is_complete() {
+                    let _ = progress.send(Progress::Complete(attacher.attached()));
+                }
             }
         }
     }
 
+    /// How long to wait for a command.
+    fn pause(&mut self) -> Duration {
+        if !self.armed || self.parts.attacher.is_complete() {
+            self.retry_at = None;
+            return LONG;
+        }
+        let at = *self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
+        at.saturating_duration_since(Instant::now())
+    }
+
     fn attach_sockets(&mut self) -> Result<(), DatapathError> {
-        let Parts { datapath, cgroup, .. } = &self.parts;
+        let Parts { datapath, cgroup, wanted, .. } = &self.parts;
         for program in SocketProgram::ALL {
-            let Some(cgroup) = cgroup else {
+            let Some(cgroup) = cgroup.as_ref().filter(|_| wanted.contain(program)) else {
                 datapath.detach_socket(program)?;
                 continue;
             };
@@ -150,22 +196,31 @@ impl Work {
         Ok(())
     }
 
-    fn attach_devices(&mut self) -> Result<(), AgentError> {
-        let (true, Some(snapshot)) = (self.armed, &self.snapshot) else { return Ok(()) };
-        let Parts { datapath, attacher, state, .. } = &mut self.parts;
+    fn list_devices(&mut self) -> Result<(), AgentError> {
+        let Parts { datapath, attacher, .. } = &mut self.parts;
+        if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+            self.retry_at = None;
+            attacher.retry();
+        }
+        let Some(snapshot) = &self.snapshot else { return Ok(()) };
         if !std::mem::replace(&mut self.pruned, true) {
             attacher.prune(snapshot, datapath)?;
         }
+        attacher.list(snapshot, datapath);
+        Ok(())
+    }
+
+    /// Logs what failed, once for as long as it lasts.
+    fn tell_troubles(&self) {
         let mut texts = Vec::new();
-        for trouble in attacher.apply(snapshot, datapath) {
-            let hook = trouble.hook.map(Direction::name);
-            let text = format!("{}: {}", trouble.device, trouble.error);
-            if !state.read(|live| live.devices.contains(&text)) {
-                tracing::warn!(device = trouble.device, hook, "{}; trying again", trouble.error);
+        for Trouble { device, hook, error } in self.parts.attacher.troubles() {
+            let text = format!("{device}: {error}");
+            if !self.parts.state.read(|live| live.devices.contains(&text)) {
+                let hook = hook.map(Direction::name);
+                tracing::warn!(device, hook, "{error}; trying again");
             }
             texts.push(text);
         }
-        state.update(|live| live.devices = texts);
-        Ok(())
+        self.parts.state.update(|live| live.devices = texts);
     }
 }

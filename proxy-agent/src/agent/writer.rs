@@ -37,6 +37,9 @@ pub(super) struct Writer {
     installer: Installer,
     sweeper: Sweeper,
     state: State,
+    /// Devices that the installer is to be told of, once the filter lets answers to the addresses
+    /// pass that packets leaving by them are masqueraded to.
+    snapshot: Option<Snapshot>,
     /// The installer was told that programs may be attached.
     armed: bool,
     /// How many devices have programs, once all that should have.
@@ -60,6 +63,7 @@ impl Writer {
             installer,
             sweeper,
             state,
+            snapshot: None,
             armed: false,
             attached: None,
             ready: false,
@@ -99,6 +103,9 @@ impl Writer {
             }
             if self.reconciler.needs_reconcile_at().is_some_and(|at| at <= clock::now()) {
                 self.reconcile();
+            }
+            if let Some(snapshot) = self.snapshot.take() {
+                self.installer.devices(snapshot);
             }
             self.tell_problems();
             if self.reconciler.is_synced() {
@@ -179,7 +186,7 @@ impl Writer {
         });
         self.reconciler.masquerade_addresses(masquerade, clock::now());
         self.reconciler.node_addresses(snapshot.addresses.clone());
-        self.installer.devices(snapshot);
+        self.snapshot = Some(snapshot);
     }
 
     fn arm(&mut self) {

@@ -51,11 +51,12 @@ pub struct Attachment {
     pub pin: PathBuf,
     /// Where.
     pub place: Place,
-    /// The program's name.
+    /// The program's name; of a TCX link only the direction, where we may not look at the program.
     pub program: String,
     /// The kernel's id of the program.
     pub program_id: u32,
-    /// The first bytes of the hash over its instructions, in hexadecimal.
+    /// The first bytes of the hash over its instructions, in hexadecimal; empty where we may not
+    /// look at the program.
     pub tag: String,
 }
 
@@ -102,8 +103,20 @@ fn link(pin: PathBuf, name: &str) -> Option<Attachment> {
             Place::Cgroup { id: info.cgroup_id() }
         }
     };
-    let program = syscall::program_by_id(info.program).ok()?;
-    attachment(pin, place, &syscall::info(program.as_fd()).ok()?)
+    let program =
+        syscall::program_by_id(info.program).and_then(|program| syscall::info(program.as_fd()));
+    match program {
+        Ok(program) => attachment(pin, place, &program),
+        // To open a program by its id takes CAP_SYS_ADMIN, which the agent's container hasn't got.
+        // What runs there is told by the pin.
+        Err(_) => Some(Attachment {
+            pin,
+            place,
+            program: name.split('-').next().unwrap_or_default().to_owned(),
+            program_id: info.program,
+            tag: String::new(),
+        }),
+    }
 }
 
 fn filter(pin: PathBuf, name: &str) -> Option<Attachment> {

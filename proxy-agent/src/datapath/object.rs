@@ -210,6 +210,7 @@ fn load_program(program: &mut Program) -> Result<OwnedFd, ProgramError> {
     match program {
         Program::SchedClassifier(program) => program.load()?,
         Program::CgroupSockAddr(program) => program.load()?,
+        Program::CgroupSock(program) => program.load()?,
         _ => return Err(ProgramError::UnexpectedProgramType),
     }
     program.fd()?.as_fd().try_clone_to_owned().map_err(ProgramError::IOError)

@@ -21,12 +21,21 @@ pub enum SocketProgram {
     Getpeername4,
     /// getpeername(2), IPv6.
     Getpeername6,
+    /// The last close(2) of a socket.
+    SockRelease,
+    /// bind(2) of an IPv4 socket.
+    Bind4,
+    /// bind(2) of an IPv6 socket.
+    Bind6,
 }
 
 impl SocketProgram {
     /// All of them, in an order in which they may be attached: answers are translated before the
-    /// first question is.
-    pub const ALL: [Self; 8] = [
+    /// first question is, and what counts a socket is there after what forgets it.
+    pub const ALL: [Self; 11] = [
+        Self::Bind4,
+        Self::Bind6,
+        Self::SockRelease,
         Self::Getpeername4,
         Self::Getpeername6,
         Self::Recvmsg4,
@@ -49,7 +58,16 @@ impl SocketProgram {
             Self::Recvmsg6 => "recvmsg6",
             Self::Getpeername4 => "getpeername4",
             Self::Getpeername6 => "getpeername6",
+            Self::SockRelease => "sock_release",
+            Self::Bind4 => "bind4",
+            Self::Bind6 => "bind6",
         }
+    }
+
+    /// Whether it protects NodePorts, and is no part of the socket path.
+    #[must_use]
+    pub const fn protects_binds(self) -> bool {
+        matches!(self, Self::Bind4 | Self::Bind6)
     }
 
     /// `enum bpf_attach_type`.
@@ -63,6 +81,9 @@ impl SocketProgram {
             Self::Recvmsg6 => 20,
             Self::Getpeername4 => 29,
             Self::Getpeername6 => 30,
+            Self::SockRelease => 34,
+            Self::Bind4 => 8,
+            Self::Bind6 => 9,
         }
     }
 }

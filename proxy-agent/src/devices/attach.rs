@@ -1,10 +1,10 @@
-//! Makes the datapath follow the devices: `DEVICES`, and the programs on workload devices.
+//! Makes the datapath follow the devices: `DEVICES`, and the programs on each device with a role.
 //!
 //! The only writer of `DEVICES`. Called by [`crate::agent`] with every snapshot.
 
 use std::{collections::BTreeMap, path::Path};
 
-use proxy_common::{Device as Element, DeviceRole, V4, V6};
+use proxy_common::{Device as Element, V4, V6};
 
 use super::{Device, Snapshot};
 use crate::datapath::{
@@ -22,22 +22,34 @@ pub struct Attacher {
 }
 
 /// A device as it was last seen to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Installed {
     device: Device,
-    /// Both programs are attached, or none is wanted.
-    complete: bool,
+    /// `DEVICES` says the same.
+    listed: bool,
+    programs: Programs,
 }
 
-/// Something that could not be done for a device. It is tried again with the next snapshot.
+/// How far a device's programs are.
 #[derive(Debug)]
+enum Programs {
+    /// To be attached.
+    Due,
+    /// Both are attached.
+    Attached,
+    /// Tried in vain; to be tried again.
+    Failed(Vec<Trouble>),
+}
+
+/// Something that could not be done for a device. It is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// The device's name.
     pub device: String,
     /// The direction, where it is about one.
     pub hook: Option<Direction>,
     /// Why.
-    pub error: DatapathError,
+    pub error: String,
 }
 
 impl Attacher {
@@ -55,92 +67,71 @@ impl Attacher {
     /// # Errors
     /// When the map or the pins can't be read. What can't be taken away is logged.
     pub fn prune(&self, snapshot: &Snapshot, datapath: &Datapath) -> Result<(), PruneError> {
-        let wanted = |ifindex: u32, programs: bool| {
-            snapshot
-                .devices
-                .iter()
-                .any(|device| device.ifindex == ifindex && (!programs || wants_programs(device)))
-        };
+        let wanted = |ifindex: u32| snapshot.devices.iter().any(|device| device.ifindex == ifindex);
         for (ifindex, _) in self.map.entries()? {
-            if !wanted(ifindex, false) {
+            if !wanted(ifindex) {
                 self.map.delete(&ifindex)?;
             }
         }
         for ifindex in datapath.attached_devices()? {
-            if !wanted(ifindex, true) {
+            if !wanted(ifindex) {
                 datapath.detach_device(ifindex, None)?;
             }
         }
         Ok(())
     }
 
-    /// Brings the datapath to what `snapshot` says.
-    pub fn apply(&mut self, snapshot: &Snapshot, datapath: &mut Datapath) -> Vec<Trouble> {
-        let mut troubles = Vec::new();
+    /// Makes `DEVICES` say what `snapshot` says, and lets go of devices that are gone. Takes no
+    /// time: programs are attached by [`Self::attach_next`].
+    pub fn list(&mut self, snapshot: &Snapshot, datapath: &Datapath) {
         let there: BTreeMap<u32, &Device> =
             snapshot.devices.iter().map(|device| (device.ifindex, device)).collect();
         let gone: Vec<u32> = self
             .installed
             .iter()
             .filter(|(ifindex, installed)| {
-                let now = there.get(ifindex);
-                now.is_none_or(|now| {
-                    now.incarnation != installed.device.incarnation
-                        || now.role != installed.device.role
-                })
+                there.get(ifindex).is_none_or(|now| now.is_another(&installed.device))
             })
             .map(|(ifindex, _)| *ifindex)
             .collect();
         for ifindex in gone {
-            self.remove(ifindex, datapath, &mut troubles);
+            self.remove(ifindex, datapath);
         }
         for device in &snapshot.devices {
-            let same = self.installed.get(&device.ifindex);
-            if same.is_none_or(|same| same.device != *device || !same.complete) {
-                self.install(device, datapath, &mut troubles);
-            }
+            let before = self.installed.remove(&device.ifindex);
+            let same = before.as_ref().is_some_and(|old| old.listed && old.device == *device);
+            let listed = same || self.put(device);
+            let programs = before.map_or(Programs::Due, |before| before.programs);
+            let device = device.clone();
+            self.installed.insert(device.ifindex, Installed { device, listed, programs });
         }
-        troubles
     }
 
-    /// Whether something is left to be tried again.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.installed.values().all(|installed| installed.complete)
-    }
-
-    /// How many devices have both programs.
-    #[must_use]
-    pub fn attached(&self) -> usize {
-        let both = |installed: &&Installed| installed.complete && wants_programs(&installed.device);
-        self.installed.values().filter(both).count()
-    }
-
-    fn install(&mut self, device: &Device, datapath: &mut Datapath, troubles: &mut Vec<Trouble>) {
-        let before = self.installed.remove(&device.ifindex);
-        let mut complete = true;
-        // The programs read it: it has to be there first.
-        if let Err(error) = self.map.put(&device.ifindex, &element(device)) {
-            tracing::warn!(device = device.name, map = error.map, %error, "device not listed");
-            complete = false;
-        }
-        let attached = before.is_some_and(|before| before.complete);
-        if wants_programs(device) && !attached {
-            let target = datapath::Device {
-                ifindex: device.ifindex,
-                name: device.name.clone(),
-                ethernet: device.ethernet,
-            };
-            for hook in Direction::ALL {
-                if let Err(error) = datapath.attach_device(&target, hook) {
-                    complete = false;
-                    if !error.is_gone() {
-                        let device = device.name.clone();
-                        troubles.push(Trouble { device, hook: Some(hook), error });
-                    }
+    /// Attaches the programs of one device that has none yet, uplinks first. Whether there was one;
+    /// the kernel takes its time for it.
+    pub fn attach_next(&mut self, datapath: &mut Datapath) -> bool {
+        let due = |installed: &&mut Installed| matches!(installed.programs, Programs::Due);
+        let next = self.installed.values_mut().filter(due).max_by_key(|next| next.device.role);
+        let Some(Installed { device, programs, .. }) = next else { return false };
+        let target = datapath::Device {
+            ifindex: device.ifindex,
+            name: device.name.clone(),
+            ethernet: device.ethernet,
+        };
+        let (mut troubles, mut gone) = (Vec::new(), false);
+        for hook in Direction::ALL {
+            match datapath.attach_device(&target, hook) {
+                Ok(()) => {}
+                // Netlink will say so.
+                Err(error) if error.is_gone() => gone = true,
+                Err(error) => {
+                    let (device, error) = (device.name.clone(), error.to_string());
+                    troubles.push(Trouble { device, hook: Some(hook), error });
                 }
             }
         }
+        let complete = troubles.is_empty() && !gone;
+        *programs = if complete { Programs::Attached } else { Programs::Failed(troubles) };
         tracing::debug!(
             device = device.name,
             ifindex = device.ifindex,
@@ -148,21 +139,63 @@ impl Attacher {
             complete,
             "device",
         );
-        self.installed.insert(device.ifindex, Installed { device: device.clone(), complete });
+        true
     }
 
-    fn remove(&mut self, ifindex: u32, datapath: &Datapath, troubles: &mut Vec<Trouble>) {
+    /// What failed is due again.
+    pub fn retry(&mut self) {
+        for installed in self.installed.values_mut() {
+            if matches!(installed.programs, Programs::Failed(_)) {
+                installed.programs = Programs::Due;
+            }
+            installed.listed = installed.listed || put(&self.map, &installed.device);
+        }
+    }
+
+    /// What could not be done when it was last tried.
+    pub fn troubles(&self) -> impl Iterator<Item = &Trouble> {
+        self.installed.values().flat_map(|installed| match &installed.programs {
+            Programs::Failed(troubles) => troubles.as_slice(),
+            Programs::Due | Programs::Attached => &[],
+        })
+    }
+
+    /// Whether nothing is left to be done.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.attached() == self.installed.len() && self.installed.values().all(|i| i.listed)
+    }
+
+    /// How many devices have both programs.
+    #[must_use]
+    pub fn attached(&self) -> usize {
+        let both = |installed: &&Installed| matches!(installed.programs, Programs::Attached);
+        self.installed.values().filter(both).count()
+    }
+
+    fn put(&self, device: &Device) -> bool {
+        put(&self.map, device)
+    }
+
+    fn remove(&mut self, ifindex: u32, datapath: &Datapath) {
         let Some(Installed { device, .. }) = self.installed.remove(&ifindex) else { return };
         tracing::debug!(device = device.name, ifindex, "device gone, or of another role");
-        if wants_programs(&device)
-            && let Err(error) = datapath.detach_device(ifindex, Some(&device.name))
-        {
-            troubles.push(Trouble { device: device.name.clone(), hook: None, error });
+        if let Err(error) = datapath.detach_device(ifindex, Some(&device.name)) {
+            tracing::warn!(device = device.name, %error, "programs not detached");
         }
         if let Err(error) = self.map.delete(&ifindex) {
             tracing::warn!(device = device.name, map = error.map, %error, "device still listed");
         }
     }
+}
+
+/// Lists `device`. Whether that worked.
+fn put(map: &Map<u32, Element>, device: &Device) -> bool {
+    let result = map.put(&device.ifindex, &element(device));
+    if let Err(error) = &result {
+        tracing::warn!(device = device.name, map = error.map, %error, "device not listed");
+    }
+    result.is_ok()
 }
 
 /// Why what an earlier agent left can't be looked through.
@@ -174,11 +207,6 @@ pub enum PruneError {
     /// The pins.
     #[error(transparent)]
     Datapath(#[from] DatapathError),
-}
-
-/// Pods' traffic is translated where it enters the node, which is the pod's device.
-fn wants_programs(device: &Device) -> bool {
-    device.role == DeviceRole::Workload
 }
 
 fn element(device: &Device) -> Element {

@@ -5,11 +5,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
 };
 
 use super::{
     Device, Snapshot,
+    addresses::{Addresses, Assigned, is_global},
     role::{self, Facts, Kind},
     selector::Selector,
 };
@@ -42,13 +43,13 @@ pub enum Peer {
     Elsewhere,
 }
 
-/// An address with the length of its prefix.
+/// A device that a default route leaves by, the preferred route first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Assigned {
-    /// The address.
-    pub address: IpAddr,
-    /// Bits of its prefix.
-    pub prefix: u8,
+pub struct DefaultRoute {
+    /// The route's metric: the lower, the better.
+    pub metric: u32,
+    /// The device.
+    pub ifindex: u32,
 }
 
 /// What netlink told.
@@ -58,10 +59,10 @@ pub enum Change {
     Link(Link),
     /// A device went.
     LinkGone(u32),
-    /// A device got an address.
+    /// A device got an address, or what is said of it changed.
     Address(u32, Assigned),
     /// A device lost an address.
-    AddressGone(u32, Assigned),
+    AddressGone(u32, IpAddr),
     /// A default route came or went: the routes have to be listed again.
     DefaultRoute,
 }
@@ -79,8 +80,8 @@ pub struct Ask {
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     links: BTreeMap<u32, (u64, Link)>,
-    addresses: BTreeMap<u32, BTreeSet<Assigned>>,
-    default_routes: BTreeSet<u32>,
+    addresses: BTreeMap<u32, Addresses>,
+    default_routes: BTreeSet<DefaultRoute>,
     incarnations: u64,
 }
 
@@ -98,19 +99,18 @@ impl Inventory {
                 // A pair's end that moves to another namespace is gone here; nobody tells that the
                 // other end's peer is elsewhere now.
                 let widowed = |(_, link): &(u64, Link)| link.peer == Some(Peer::Here(ifindex));
-                Ask {
-                    links: self.links.values().any(widowed),
-                    routes: self.default_routes.remove(&ifindex),
-                }
+                let routed = self.has_default_route(ifindex);
+                self.default_routes.retain(|route| route.ifindex != ifindex);
+                Ask { links: self.links.values().any(widowed), routes: routed }
             }
             Change::Address(ifindex, assigned) => {
-                self.addresses.entry(ifindex).or_default().insert(assigned);
+                self.addresses.entry(ifindex).or_default().put(assigned);
                 Ask::default()
             }
-            Change::AddressGone(ifindex, assigned) => {
-                self.addresses.entry(ifindex).or_default().remove(&assigned);
+            Change::AddressGone(ifindex, address) => {
+                self.addresses.entry(ifindex).or_default().remove(address);
                 // The kernel drops IPv4 routes with the address they go by, and doesn't say so.
-                Ask { links: false, routes: self.default_routes.contains(&ifindex) }
+                Ask { links: false, routes: self.has_default_route(ifindex) }
             }
             Change::DefaultRoute => Ask { links: false, routes: true },
         }
@@ -129,13 +129,13 @@ impl Inventory {
     pub fn set_addresses(&mut self, addresses: impl IntoIterator<Item = (u32, Assigned)>) {
         self.addresses.clear();
         for (ifindex, assigned) in addresses {
-            self.addresses.entry(ifindex).or_default().insert(assigned);
+            self.addresses.entry(ifindex).or_default().put(assigned);
         }
     }
 
-    /// Replaces the devices that default routes leave by.
-    pub fn set_default_routes(&mut self, devices: BTreeSet<u32>) {
-        self.default_routes = devices;
+    /// Replaces the default routes.
+    pub fn set_default_routes(&mut self, routes: BTreeSet<DefaultRoute>) {
+        self.default_routes = routes;
     }
 
     /// The devices with a role, and the node's addresses.
@@ -152,16 +152,29 @@ impl Inventory {
                     name: link.name.clone(),
                     role,
                     ethernet: link.ethernet,
-                    masquerade_v4: self.masquerade(link, v4),
-                    masquerade_v6: self.masquerade(link, v6),
+                    masquerade_v4: self.masquerade(link, Addresses::primary_v4),
+                    masquerade_v6: self.masquerade(link, Addresses::primary_v6),
                 })
             })
             .collect();
-        let mut addresses: Vec<IpAddr> =
-            self.addresses.values().flatten().map(|a| a.address).filter(is_global).collect();
-        addresses.sort();
+        Snapshot { devices, addresses: self.node_addresses() }
+    }
+
+    /// Every address that others can reach the node by.
+    fn node_addresses(&self) -> Vec<IpAddr> {
+        let of_the_node = |ifindex: &u32| {
+            self.links.get(ifindex).is_none_or(|(_, link)| link.name != IPVS_DEVICE)
+        };
+        let mut addresses: Vec<IpAddr> = self
+            .addresses
+            .iter()
+            .filter(|(ifindex, _)| of_the_node(ifindex))
+            .flat_map(|(_, addresses)| addresses.usable())
+            .filter(is_global)
+            .collect();
+        addresses.sort_unstable();
         addresses.dedup();
-        Snapshot { devices, addresses }
+        addresses
     }
 
     fn put(&mut self, link: Link) {
@@ -179,55 +192,29 @@ impl Inventory {
         Facts {
             kind: link.kind,
             peer_elsewhere: link.peer == Some(Peer::Elsewhere),
-            default_route: self.default_routes.contains(&link.ifindex),
-            subnet: self
-                .assigned(link.ifindex)
-                .any(|a| is_global(&a.address) && a.has_neighbours()),
+            default_route: self.has_default_route(link.ifindex),
+            subnet: self.addresses.get(&link.ifindex).is_some_and(Addresses::has_subnet),
             bonded: link.bonded,
         }
     }
 
-    fn assigned(&self, ifindex: u32) -> impl Iterator<Item = &Assigned> {
-        self.addresses.get(&ifindex).into_iter().flatten()
+    fn has_default_route(&self, ifindex: u32) -> bool {
+        self.default_routes.iter().any(|route| route.ifindex == ifindex)
     }
 
-    /// The device's own address, or that of the bridge it is a port of, or that of a device with a
-    /// default route.
-    fn masquerade<A>(&self, link: &Link, family: fn(&Assigned) -> Option<A>) -> Option<A> {
-        let of = |ifindex: u32| self.assigned(ifindex).find_map(family);
+    /// The device's own primary address, or that of the bridge it is a port of, or the node's: that
+    /// of the device that the best default route leaves by.
+    fn masquerade<A>(&self, link: &Link, primary: fn(&Addresses) -> Option<A>) -> Option<A> {
+        let of = |ifindex: u32| self.addresses.get(&ifindex).and_then(primary);
         of(link.ifindex)
             .or_else(|| link.master.and_then(of))
-            .or_else(|| self.default_routes.iter().copied().find_map(of))
+            .or_else(|| self.default_routes.iter().find_map(|route| of(route.ifindex)))
     }
 }
 
-impl Assigned {
-    /// Its prefix holds other addresses.
-    fn has_neighbours(&self) -> bool {
-        self.prefix < if self.address.is_ipv4() { 32 } else { 128 }
-    }
-}
-
-fn is_global(address: &IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
-        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
-    }
-}
-
-fn v4(assigned: &Assigned) -> Option<Ipv4Addr> {
-    match assigned.address {
-        IpAddr::V4(v4) if is_global(&assigned.address) => Some(v4),
-        _ => None,
-    }
-}
-
-fn v6(assigned: &Assigned) -> Option<Ipv6Addr> {
-    match assigned.address {
-        IpAddr::V6(v6) if is_global(&assigned.address) => Some(v6),
-        _ => None,
-    }
-}
+/// The device on which kube-proxy's IPVS mode keeps every frontend's address; they are not the
+/// node's, also when it has left them behind.
+const IPVS_DEVICE: &str = "kube-ipvs0";
 
 #[cfg(test)]
 mod tests {
@@ -235,8 +222,8 @@ mod tests {
 
     use proxy_common::DeviceRole::{Uplink, Workload};
 
-    use super::{Ask, Assigned, Change, Inventory, Link, Peer};
-    use crate::devices::{role::Kind, selector::Selector};
+    use super::{Ask, Assigned, Change, DefaultRoute, Inventory, Link, Peer};
+    use crate::devices::{addresses::Standing, role::Kind, selector::Selector};
 
     fn link(ifindex: u32, name: &str, kind: Kind, peer: Option<Peer>) -> Link {
         let name = name.to_owned();
@@ -244,7 +231,7 @@ mod tests {
     }
 
     fn assigned(text: &str, prefix: u8) -> Assigned {
-        Assigned { address: text.parse().unwrap(), prefix }
+        Assigned { address: text.parse().unwrap(), prefix, standing: Standing::Primary }
     }
 
     #[test]
@@ -293,12 +280,49 @@ mod tests {
         inventory.apply(Change::Link(link(3, "eth0", Kind::Physical, None)));
         inventory.apply(Change::Address(2, assigned("10.1.0.1", 24)));
         inventory.apply(Change::Address(3, assigned("192.0.2.7", 24)));
-        inventory.set_default_routes(BTreeSet::from([3]));
+        inventory.set_default_routes(BTreeSet::from([DefaultRoute { metric: 0, ifindex: 3 }]));
         let snapshot = inventory.snapshot(&Selector::default());
         let by_name = |name| snapshot.devices.iter().find(|d| d.name == name).unwrap();
         assert_eq!(by_name("veth5").masquerade_v4, Some([10, 1, 0, 1].into()));
         assert_eq!(by_name("veth6").masquerade_v4, Some([192, 0, 2, 7].into()));
         assert_eq!(by_name("eth0").masquerade_v6, None);
         assert_eq!(snapshot.addresses.len(), 2);
+    }
+
+    #[test]
+    fn the_best_default_route_says_which_address_is_the_nodes() {
+        let mut inventory = Inventory::default();
+        inventory.apply(Change::Link(link(2, "wg0", Kind::Network, None)));
+        inventory.apply(Change::Link(link(3, "wlan0", Kind::Physical, None)));
+        inventory.apply(Change::Link(link(4, "eth0", Kind::Physical, None)));
+        inventory.apply(Change::Address(3, assigned("192.0.2.3", 24)));
+        inventory.apply(Change::Address(4, assigned("192.0.2.4", 24)));
+        let route = |metric, ifindex| DefaultRoute { metric, ifindex };
+        inventory.set_default_routes(BTreeSet::from([route(600, 3), route(100, 4)]));
+        let snapshot = inventory.snapshot(&Selector::default());
+        assert_eq!(snapshot.devices[0].masquerade_v4, Some([192, 0, 2, 4].into()));
+        assert_eq!(snapshot.devices[1].masquerade_v4, Some([192, 0, 2, 3].into()));
+    }
+
+    #[test]
+    fn a_node_has_the_addresses_that_others_can_reach_it_by() {
+        let mut inventory = Inventory::default();
+        inventory.apply(Change::Link(link(1, "lo", Kind::Loopback, None)));
+        inventory.apply(Change::Link(link(3, "eth0", Kind::Physical, None)));
+        inventory.apply(Change::Link(link(4, "kube-ipvs0", Kind::Aggregate, None)));
+        for (ifindex, text) in [
+            (1, "127.0.0.1"),
+            (1, "203.0.113.1"),
+            (3, "192.0.2.7"),
+            (3, "fe80::7"),
+            (4, "10.96.0.1"),
+        ] {
+            inventory.apply(Change::Address(ifindex, assigned(text, 32)));
+        }
+        let addresses = |inventory: &Inventory| inventory.snapshot(&Selector::default()).addresses;
+        let expected = ["192.0.2.7", "203.0.113.1"].map(|text| text.parse().unwrap());
+        assert_eq!(addresses(&inventory), expected);
+        inventory.apply(Change::AddressGone(3, expected[0]));
+        assert_eq!(addresses(&inventory), expected[1..]);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
-    address::{AddressAttribute, AddressMessage},
+    address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
     link::{
         InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
     },
@@ -14,7 +14,8 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    inventory::{Assigned, Change, Link, Peer},
+    addresses::{Assigned, Standing},
+    inventory::{Change, DefaultRoute, Link, Peer},
     role::Kind,
 };
 
@@ -28,11 +29,10 @@ pub(super) fn change(message: &RouteNetlinkMessage) -> Option<Change> {
         RouteNetlinkMessage::NewAddress(message) => {
             address(message).map(|(ifindex, assigned)| Change::Address(ifindex, assigned))
         }
-        RouteNetlinkMessage::DelAddress(message) => {
-            address(message).map(|(ifindex, assigned)| Change::AddressGone(ifindex, assigned))
-        }
+        RouteNetlinkMessage::DelAddress(message) => address(message)
+            .map(|(ifindex, assigned)| Change::AddressGone(ifindex, assigned.address)),
         RouteNetlinkMessage::NewRoute(message) | RouteNetlinkMessage::DelRoute(message) => {
-            (!default_route(message).is_empty()).then_some(Change::DefaultRoute)
+            (!default_routes(message).is_empty()).then_some(Change::DefaultRoute)
         }
         _ => None,
     }
@@ -43,7 +43,8 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
     if u8::from(message.header.interface_family) != 0 {
         return None;
     }
-    let ethernet = message.header.link_layer_type == LinkLayerType::Ether;
+    let layer = message.header.link_layer_type;
+    let ethernet = layer == LinkLayerType::Ether;
     let mut name = None;
     let mut master = None;
     let mut peer = None;
@@ -71,15 +72,37 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
         }
     }
     let loopback = message.header.flags.contains(LinkFlags::Loopback);
+    let kind = if loopback {
+        Kind::Loopback
+    } else if ethernet || starts_with_ip(layer) {
+        kind(info, ethernet)
+    } else {
+        Kind::Foreign
+    };
     Some(Link {
         ifindex: message.header.index,
         name: name?,
-        kind: if loopback { Kind::Loopback } else { kind(info, ethernet) },
+        kind,
         ethernet,
         master,
         bonded,
         peer: if elsewhere { Some(Peer::Elsewhere) } else { peer },
     })
+}
+
+/// Whether packets of such a device have no header in front of the IP header at tc's hooks.
+fn starts_with_ip(layer: LinkLayerType) -> bool {
+    matches!(
+        layer,
+        LinkLayerType::None
+            | LinkLayerType::Rawip
+            | LinkLayerType::Ppp
+            | LinkLayerType::Tunnel
+            | LinkLayerType::Tunnel6
+            | LinkLayerType::Sit
+            | LinkLayerType::Ipgre
+            | LinkLayerType::Ip6gre
+    )
 }
 
 fn kind(info: Option<&InfoKind>, ethernet: bool) -> Kind {
@@ -119,25 +142,58 @@ pub(super) fn address(message: &AddressMessage) -> Option<(u32, Assigned)> {
             _ => None,
         })
     })?;
-    Some((message.header.index, Assigned { address, prefix: message.header.prefix_len }))
+    let prefix = message.header.prefix_len;
+    Some((message.header.index, Assigned { address, prefix, standing: standing(message) }))
+}
+
+fn standing(message: &AddressMessage) -> Standing {
+    // The header has room for the first eight flags only, and the attribute has all of them.
+    let flags = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Flags(flags) => Some(*flags),
+            _ => None,
+        })
+        .unwrap_or(AddressFlags::from_bits_retain(message.header.flags.bits().into()));
+    // An optimistic address may be used while it is checked (RFC 4429).
+    let checking =
+        flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic);
+    if checking || flags.contains(AddressFlags::Dadfailed) {
+        Standing::Unusable
+    } else if flags.contains(AddressFlags::Deprecated) {
+        Standing::Deprecated
+    } else if message.header.scope != AddressScope::Universe {
+        Standing::Limited
+    } else if flags.contains(AddressFlags::Secondary) {
+        // Of IPv6, the same bit says "temporary" (RFC 8981).
+        Standing::Secondary
+    } else {
+        Standing::Primary
+    }
 }
 
 /// The devices that a route leaves by, if it is a default route.
-pub(super) fn default_route(message: &RouteMessage) -> BTreeSet<u32> {
-    let mut devices = BTreeSet::new();
+pub(super) fn default_routes(message: &RouteMessage) -> BTreeSet<DefaultRoute> {
+    let mut routes = BTreeSet::new();
     if message.header.destination_prefix_length != 0 || message.header.kind != RouteType::Unicast {
-        return devices;
+        return routes;
     }
+    let metric = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Priority(metric) => Some(*metric),
+        _ => None,
+    });
+    let route = |ifindex| DefaultRoute { metric: metric.unwrap_or_default(), ifindex };
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(ifindex) => {
-                devices.insert(*ifindex);
+                routes.insert(route(*ifindex));
             }
             RouteAttribute::MultiPath(hops) => {
-                devices.extend(hops.iter().map(|hop| hop.interface_index));
+                routes.extend(hops.iter().map(|hop| route(hop.interface_index)));
             }
             _ => {}
         }
     }
-    devices
+    routes
 }

@@ -1,9 +1,10 @@
 //! Devices: which there are, what is behind each, and the programs that belong on them.
 //!
-//! [`watch`] follows the kernel and keeps an [`inventory`]; [`role`] decides, [`selector`] lets the
+//! [`watch`] follows the kernel and keeps an [`inventory`] with [`addresses`]; [`role`] decides, [`selector`] lets the
 //! operator decide instead; [`attach`] makes the datapath follow. Nothing here changes a device.
 //! Called by [`crate::agent`].
 
+pub mod addresses;
 pub mod attach;
 pub mod inventory;
 mod message;
@@ -32,6 +33,13 @@ pub struct Device {
     pub masquerade_v4: Option<Ipv4Addr>,
     /// The address that IPv6 packets leaving by it are masqueraded to.
     pub masquerade_v6: Option<Ipv6Addr>,
+}
+
+impl Device {
+    /// Whether it has to be treated as another device than `before`, which had its number.
+    fn is_another(&self, before: &Self) -> bool {
+        self.incarnation != before.incarnation || self.ethernet != before.ethernet
+    }
 }
 
 /// What the agent has to know of the devices of the node, at one moment.

@@ -6,6 +6,7 @@
 //! | device | role |
 //! |---|---|
 //! | loopback, bridge, dummy, VRF, ifb, nlmon | none: a bridge's ports have the role |
+//! | whose packets start with neither an Ethernet nor an IP header (InfiniBand, CAN) | none |
 //! | port of a bond or a team | none: the bond has it |
 //! | veth, netkit, tap with a default route, or an address with a subnet | uplink: others are reached by it |
 //! | veth, netkit whose other end is in another network namespace | workload |
@@ -33,6 +34,8 @@ pub enum Kind {
     Stacked,
     /// Reaches other machines: bond, VLAN, overlay, tunnel, WireGuard.
     Network,
+    /// Its packets start with a header that no program knows.
+    Foreign,
 }
 
 /// What [`role`] goes by.
@@ -55,7 +58,7 @@ pub struct Facts {
 pub fn role(facts: &Facts) -> Option<DeviceRole> {
     let reaches_others = facts.default_route || facts.subnet;
     match facts.kind {
-        Kind::Loopback | Kind::Aggregate => None,
+        Kind::Loopback | Kind::Aggregate | Kind::Foreign => None,
         _ if facts.bonded => None,
         Kind::Pair | Kind::Tap | Kind::Stacked if reaches_others => Some(DeviceRole::Uplink),
         Kind::Pair if facts.peer_elsewhere => Some(DeviceRole::Workload),
@@ -94,7 +97,7 @@ mod tests {
 
     #[test]
     fn loopback_and_bridges_have_no_role_whatever_they_carry() {
-        for kind in [Kind::Loopback, Kind::Aggregate] {
+        for kind in [Kind::Loopback, Kind::Aggregate, Kind::Foreign] {
             assert_eq!(role(&Facts { default_route: true, subnet: true, ..device(kind) }), None);
         }
     }

@@ -17,7 +17,8 @@ use tokio::sync::mpsc;
 
 use super::{
     Snapshot,
-    inventory::{Ask, Inventory},
+    addresses::Assigned,
+    inventory::{Ask, DefaultRoute, Inventory, Link},
     message,
     selector::Selector,
 };
@@ -136,7 +137,7 @@ async fn take_in(
     Ok((overrun, ask))
 }
 
-async fn list_links(handle: &Handle) -> Result<Vec<super::inventory::Link>, WatchError> {
+async fn list_links(handle: &Handle) -> Result<Vec<Link>, WatchError> {
     handle
         .link()
         .get()
@@ -148,9 +149,7 @@ async fn list_links(handle: &Handle) -> Result<Vec<super::inventory::Link>, Watc
         .map_err(|source| WatchError::List { what: "devices", source })
 }
 
-async fn list_addresses(
-    handle: &Handle,
-) -> Result<Vec<(u32, super::inventory::Assigned)>, WatchError> {
+async fn list_addresses(handle: &Handle) -> Result<Vec<(u32, Assigned)>, WatchError> {
     handle
         .address()
         .get()
@@ -161,8 +160,8 @@ async fn list_addresses(
         .map_err(|source| WatchError::List { what: "addresses", source })
 }
 
-async fn list_default_routes(handle: &Handle) -> Result<BTreeSet<u32>, WatchError> {
-    let mut devices = BTreeSet::new();
+async fn list_default_routes(handle: &Handle) -> Result<BTreeSet<DefaultRoute>, WatchError> {
+    let mut found = BTreeSet::new();
     for version in [IpVersion::V4, IpVersion::V6] {
         let request = match version {
             IpVersion::V4 => RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
@@ -172,10 +171,10 @@ async fn list_default_routes(handle: &Handle) -> Result<BTreeSet<u32>, WatchErro
         while let Some(route) =
             routes.try_next().await.map_err(|source| WatchError::List { what: "routes", source })?
         {
-            devices.append(&mut message::default_route(&route));
+            found.append(&mut message::default_routes(&route));
         }
     }
-    Ok(devices)
+    Ok(found)
 }
 
 /// The task that serves the socket ends with the loop that listens to it.

@@ -10,12 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{fstatfs, statfs};
+use rustix::fs::{fstat, fstatfs, statfs};
 
 use super::mountinfo::{self, Mount};
 
 /// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
-const CGROUP2_MAGIC: u64 = 0x6367_7270;
+pub(super) const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
 /// Why there is no cgroup to attach to.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +103,13 @@ pub fn open(path: &Path) -> Result<OwnedFd, CgroupError> {
     } else {
         Err(CgroupError::NotCgroup2 { path: path.into() })
     }
+}
+
+/// Whether an open cgroup is the root of the hierarchy, which every process is below.
+#[must_use]
+pub fn is_root(cgroup: &OwnedFd) -> bool {
+    // The root has the inode number 1 (kernfs), wherever it is mounted.
+    fstat(cgroup).is_ok_and(|stat| stat.st_ino == 1)
 }
 
 #[cfg(test)]

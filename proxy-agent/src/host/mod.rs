@@ -6,8 +6,10 @@
 
 pub mod bpffs;
 pub mod cgroup;
+pub mod cgroup_mount;
 pub mod clock;
 pub mod lock;
 pub mod mountinfo;
+pub mod namespaces;
 pub mod netns;
 pub mod sysctl;

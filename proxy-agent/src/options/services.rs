@@ -153,6 +153,12 @@ impl ServiceOptions {
         })
     }
 
+    /// Whether the socket path serves anybody.
+    #[must_use]
+    pub fn has_socket_path(&self) -> bool {
+        (self.socket_lb_tcp, self.socket_lb_udp) != (Scope::Off, Scope::Off)
+    }
+
     /// What the control plane goes by, on the node `node_name` whose network namespace has the
     /// cookie `host_netns_cookie`.
     #[must_use]
