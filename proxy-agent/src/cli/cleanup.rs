@@ -2,6 +2,12 @@
 //!
 //! JSON: [`Removed`].
 
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
 use clap::Args;
 use rustix::net::{AddressFamily, SocketType, netdevice::index_to_name, socket};
 
@@ -11,8 +17,12 @@ use super::{
 };
 use crate::{
     datapath::cleanup::{self, Removed},
-    host::lock::{self, LockError},
+    host::lock::{self, Lock, LockError},
+    options::Span,
 };
+
+/// How often a running agent is looked for while it is waited for.
+const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
 pub(super) struct CleanupArgs {
@@ -21,6 +31,9 @@ pub(super) struct CleanupArgs {
     /// Remove it even if an agent runs; end the agent then, it serves nothing any more
     #[arg(long)]
     force: bool,
+    /// How long to wait for a running agent to end [default: not at all]
+    #[arg(long, value_name = "DURATION", conflicts_with = "force")]
+    wait: Option<Span>,
     /// How to show what was removed
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
@@ -31,7 +44,7 @@ pub(super) fn run(args: &CleanupArgs) -> Result<(), CliError> {
     let root = pins.root();
     let exists = root.try_exists().map_err(at_pins(root))?;
     let removed = if exists {
-        let lock = match lock::take(root) {
+        let lock = match take(root, args.wait.map(Span::get).unwrap_or_default()) {
             Ok(lock) => Some(lock),
             Err(LockError::Held { .. }) if args.force => None,
             Err(LockError::Held { path, holder }) => {
@@ -45,6 +58,17 @@ pub(super) fn run(args: &CleanupArgs) -> Result<(), CliError> {
         Removed::default()
     };
     show(args.output, &removed, text)
+}
+
+/// Takes the lock, if need be when the agent that has it ends, for as long as `patience` lasts.
+fn take(root: &Path, patience: Duration) -> Result<Lock, LockError> {
+    let start = Instant::now();
+    loop {
+        match lock::take(root) {
+            Err(LockError::Held { .. }) if start.elapsed() < patience => thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
 }
 
 fn device_name(ifindex: u32) -> Option<String> {

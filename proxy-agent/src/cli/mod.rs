@@ -19,6 +19,8 @@ mod backends;
 mod cleanup;
 mod devices;
 mod flows;
+mod idle;
+mod mount;
 mod output;
 mod services;
 mod status;
@@ -35,7 +37,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     agent::AgentError,
     datapath::{cleanup::CleanupError, map::MapError, pins::Pins},
-    host::lock::{Holder, LockError},
+    host::{
+        bpffs::BpffsError,
+        cgroup_mount::CgroupMountError,
+        lock::{Holder, LockError},
+        namespaces::NamespaceError,
+    },
     options::{self, DEFAULT_PIN_PATH, OptionsError},
 };
 
@@ -63,6 +70,10 @@ enum Command {
     Status(ReadArgs),
     /// Remove every program, link, filter, map and pin
     Cleanup(cleanup::CleanupArgs),
+    /// Mount the BPF file system and cgroup v2 where they are missing, from inside a container too
+    Mount(mount::MountArgs),
+    /// Do nothing until a signal comes: for a container that must not end
+    Idle,
 }
 
 /// Where to look, and how to show it.
@@ -113,6 +124,12 @@ enum CliError {
     Lock(#[from] LockError),
     #[error(transparent)]
     Cleanup(#[from] CleanupError),
+    #[error(transparent)]
+    Namespaces(#[from] NamespaceError),
+    #[error(transparent)]
+    Bpffs(#[from] BpffsError),
+    #[error(transparent)]
+    CgroupMount(#[from] CgroupMountError),
     #[error("--pin-path {}: {source}", path.display())]
     Pins { path: PathBuf, source: io::Error },
     #[error("writing the output: {0}")]
@@ -143,6 +160,8 @@ pub fn run() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Cleanup(args) => cleanup::run(&args),
+        Command::Mount(args) => mount::run(&args),
+        Command::Idle => idle::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
