@@ -3,18 +3,21 @@
 //! The order of the questions is the order of their cost. Is the address of any interest? Does the
 //! packet belong to a flow? Is it for a Service? Would it be mistaken for a flow?
 
-use proxy_common::{DropReason, FilterBits, Frontend, RejectReason};
+use proxy_common::{
+    Algorithm, ConfigOptions, DropReason, FilterBits, FlowFlags, Frontend, Protocol, RejectReason,
+    ServiceFlags,
+};
 
 use crate::{
-    env::{FlowTable, Kernel, Maps},
-    filter, flow,
-    flow::Opening,
+    env::{Kernel, Maps},
+    filter,
+    flow::{self, Opening},
     headers::Headers,
-    icmp,
-    lookup::{self, Lookup},
+    icmp, lookup, masquerade,
     network::Network,
     packet::Packet,
     rewrite::{Rewrite, rewrite},
+    select,
     transport::{self, Hook, NoTransport, Step},
     verdict::Verdict,
 };
@@ -97,80 +100,97 @@ where
     if step == Step::Continues && !interest.contains(FilterBits::FRONTEND) {
         return Verdict::PASS;
     }
-    let verdict = flow::follow_new(env, HOOK, headers, bytes, found);
-    if verdict == Verdict::SETTLE {
-        let settled = flow::settle(env, HOOK, &headers.tuple);
-        if settled == Verdict::MASQUERADE {
-            return flow::settle_masquerade(env, &headers.tuple, found);
+    match flow::follow_new(env, HOOK, headers, bytes, found) {
+        Verdict::PASS => {}
+        Verdict::SETTLE => return flow::settle(env, HOOK, &headers.tuple),
+        Verdict::SETTLE_MASQUERADED => {
+            return flow::settle_masqueraded(env, &headers.tuple, found);
         }
-        return settled;
-    }
-    if verdict != Verdict::PASS {
-        return verdict;
+        decided => return decided,
     }
     let mut opening = Opening::default();
-    let verdict = new_flow(env, interest, headers, &mut opening);
-    if verdict != Verdict::TRANSLATED {
+    let verdict = if interest.contains(FilterBits::FRONTEND) {
+        service_flow(env, headers, &mut opening)
+    } else {
+        Verdict::PASS
+    };
+    if verdict == Verdict::PASS {
+        // Would the answers to this packet, which is no Service's, be taken for answers of a
+        // Service's flow with the same client port and endpoint? Then it needs a flow of its own.
+        opening.address = headers.tuple.destination;
+        opening.port = headers.tuple.destination_port;
+        opening.direct = true;
+        if step != Step::Opens || !flow::is_taken(env, &headers.tuple, &opening) {
+            return Verdict::PASS;
+        }
+    } else if verdict == Verdict::TRANSLATED {
+        // It gets another source port if it must: only room is to be made where a flow has ended.
+        let _ = flow::is_taken(env, &headers.tuple, &opening);
+    } else {
         return verdict;
     }
     flow::open(env, &headers.tuple, &opening, bytes, found)
 }
 
-/// Whether a packet that belongs to no flow opens one. [`Verdict::TRANSLATED`]: `opening` says which.
+/// Decides about a packet to an address that may be a frontend's and that belongs to no flow.
+/// [`Verdict::TRANSLATED`]: it opens one, and `opening` says which. [`Verdict::PASS`]: no Service's.
+///
+/// The order of the questions: is it a Service's, may its sender use it, is there an endpoint, may
+/// the packet open a flow, which endpoint, and with which source.
 #[inline(never)]
-fn new_flow<A, E>(
-    env: &E,
-    interest: FilterBits,
-    headers: &Headers<A>,
-    opening: &mut Opening<A>,
-) -> Verdict
+fn service_flow<A, E>(env: &E, headers: &Headers<A>, opening: &mut Opening<A>) -> Verdict
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let key = &headers.tuple;
-    let opens = headers.step() == Step::Opens;
-    if interest.contains(FilterBits::FRONTEND) {
-        let frontend = Frontend::new(key.destination, key.destination_port, key.protocol);
-        match lookup::look_up(env, &frontend) {
-            Lookup::Backend(..) if !opens => return Verdict::reject(RejectReason::NoFlow),
-            Lookup::Backend(service, _, backend) => {
-                opening.address = backend.address;
-                opening.port = backend.port;
-                opening.service = service.id;
-                // A pod that reaches itself: it would refuse its own address as a source.
-                opening.masquerade = backend.address == key.source;
-                flow::end_if_closed(env, Hook::Egress, &opening.reply_key(key));
-                return Verdict::TRANSLATED;
-            }
-            Lookup::Reject(reason) => return Verdict::reject(reason),
-            Lookup::Drop(reason) => return Verdict::drop(reason),
-            Lookup::NotAService => {}
-        }
+    let tuple = &headers.tuple;
+    if tuple.destination.is_loopback() {
+        // The node's own processes reach such a frontend; from a device it is nobody's address.
+        return Verdict::PASS;
     }
-    if opens && is_mistakable(env, headers) {
-        opening.address = key.destination;
-        opening.port = key.destination_port;
-        opening.direct = true;
-        return Verdict::TRANSLATED;
+    let frontend = Frontend::new(tuple.destination, tuple.destination_port, tuple.protocol);
+    let service = match lookup::service(env, &frontend) {
+        Ok(service) => service,
+        Err(verdict) => return verdict,
+    };
+    if !lookup::admits(env, &service, tuple.destination, tuple.source) {
+        return Verdict::drop(DropReason::SourceRange);
     }
-    Verdict::PASS
-}
-
-/// Whether the answers to this packet, which is no Service's, would be taken for answers of a
-/// Service's flow: the same client port and endpoint. Then it needs a flow of its own.
-#[inline(always)]
-fn is_mistakable<A, E>(env: &E, headers: &Headers<A>) -> bool
-where
-    A: Network,
-    E: Maps<A>,
-{
-    let answer = headers.tuple.reversed();
-    if env.with_flow(FlowTable::NewSrc, &answer, |_| ()).is_some() {
-        return true;
+    let role = env.device_role();
+    let options = env.config().map_or(ConfigOptions::empty(), |config| config.options);
+    if lookup::is_refused(&service, role, options) {
+        return Verdict::reject(RejectReason::ExternalClusterIp);
     }
-    env.with_flow(FlowTable::Src, &answer, |_| ()).is_some()
-        && !flow::end_if_closed(env, Hook::Egress, &answer)
+    let set = match lookup::endpoints(&service, role) {
+        Ok(set) => set,
+        Err(verdict) => return verdict,
+    };
+    if headers.step() != Step::Opens {
+        return Verdict::reject(RejectReason::NoFlow);
+    }
+    let hash = || select::hash_of_client(tuple.source, tuple.source_port, tuple.protocol);
+    let Some((id, backend)) = select::select(env, &service, &set, tuple.source, hash) else {
+        return Verdict::drop(DropReason::BackendMissing);
+    };
+    if tuple.protocol == Protocol::SCTP && backend.port != tuple.destination_port {
+        // The checksum covers the ports, and a device may be about to compute it.
+        return Verdict::drop(DropReason::SctpPort);
+    }
+    let is_client = backend.address == tuple.source;
+    let mut flags = FlowFlags::empty();
+    if masquerade::is_needed(&service, role, backend.flags, is_client, options) {
+        flags = flags.union(FlowFlags::MASQUERADED);
+    }
+    if service.flags.contains(ServiceFlags::AFFINITY) {
+        flags = flags.union(FlowFlags::AFFINE);
+    }
+    opening.address = backend.address;
+    opening.port = backend.port;
+    opening.flags = flags;
+    opening.service = service.id;
+    opening.backend = id;
+    opening.counted = service.algorithm == Algorithm::LeastConnections as u8;
+    Verdict::TRANSLATED
 }
 
 /// The verdict on a packet without ports: a ClusterIP answers nothing but its Services' protocols.

@@ -9,6 +9,7 @@
 #![cfg_attr(not(feature = "user"), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod affinity;
 pub mod checksum;
 pub mod egress;
 pub mod env;
@@ -23,6 +24,7 @@ pub mod network;
 pub mod packet;
 pub mod reject;
 pub mod rewrite;
+pub mod select;
 pub mod socket;
 pub mod transport;
 #[cfg(feature = "user")]

@@ -1,72 +1,56 @@
-//! From a frontend to a backend, or to the reason why not.
+//! From a frontend to the Service behind it, and to the endpoints that a new flow may use. Pure
+//! decisions and look-ups: nothing is picked ([`crate::select`]) and nothing is written. Called for
+//! the first packet of a flow and for every connect() to a frontend.
 
 use proxy_common::{
-    Backend, BackendId, DropReason, Frontend, RejectReason, Service, ServiceFlags, SlotRange,
+    ConfigOptions, DeviceRole, DropReason, Frontend, FrontendKind, MemberSets, RejectReason,
+    Service, ServiceFlags, SlotRange, SourceRangeKey,
 };
 
 use crate::{
     env::{Kernel, Maps},
     filter,
     network::Network,
+    verdict::Verdict,
 };
 
-/// What a frontend leads to for a new flow.
+/// A set of endpoints of a Service port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Lookup<A> {
-    /// This backend of that Service.
-    Backend(Service, BackendId, Backend<A>),
-    /// Not a Service's.
-    NotAService,
-    /// Refused with an answer.
-    Reject(RejectReason),
-    /// Dropped.
-    Drop(DropReason),
+pub struct EndpointSet {
+    /// Where it is.
+    pub slots: SlotRange,
+    /// Which it is.
+    pub name: MemberSets,
 }
 
-/// Looks `frontend` up and selects a backend. One hash look-up and two array look-ups, whatever the
-/// number of Services and endpoints; a second hash look-up only when the address is a Service's and
-/// the port isn't.
+/// The Service port behind `frontend`, or the verdict where there is none.
+///
+/// One hash look-up, whatever the number of Services; a second one only when the port isn't a
+/// Service's.
 #[inline(always)]
-pub fn look_up<A, E>(env: &E, frontend: &Frontend<A>) -> Lookup<A>
+pub fn service<A, E>(env: &E, frontend: &Frontend<A>) -> Result<Service, Verdict>
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let Some(service) = env.service(frontend) else {
-        return undefined(env, frontend.address);
-    };
-    let slots = if service.flags.contains(ServiceFlags::LOCAL_ONLY) {
-        service.local
-    } else {
-        service.cluster
-    };
-    if slots.count == 0 {
-        return if service.cluster.count == 0 {
-            Lookup::Reject(RejectReason::NoEndpoint)
-        } else {
-            Lookup::Drop(DropReason::NoLocalEndpoint)
-        };
-    }
-    match select(env, slots) {
-        Some((id, backend)) => Lookup::Backend(service, id, backend),
-        None => Lookup::Drop(DropReason::BackendMissing),
+    match env.service(frontend) {
+        // A marker's value is zero: an address of zeros is nobody's frontend.
+        Some(service) if service.kind != 0 => Ok(service),
+        _ => Err(undefined(env, frontend.address)),
     }
 }
 
 /// The verdict on an address and port that no Service defines.
 #[inline(always)]
-fn undefined<A, E>(env: &E, address: A) -> Lookup<A>
+fn undefined<A, E>(env: &E, address: A) -> Verdict
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
     if is_cluster_ip(env, address) {
-        Lookup::Reject(RejectReason::UndefinedPort)
-    } else if filter::is_service_address(env, address) {
-        Lookup::Drop(DropReason::UnallocatedClusterIp)
+        Verdict::reject(RejectReason::UndefinedPort)
     } else {
-        Lookup::NotAService
+        filter::unowned(env, address)
     }
 }
 
@@ -80,15 +64,62 @@ where
     env.service(&Frontend::cluster_ip_marker(address)).is_some()
 }
 
-/// Picks one of `slots`, each as likely as any other.
+/// Whether `service` is at a ClusterIP, which policies and filters treat apart from what is meant
+/// for clients outside.
 #[inline(always)]
-fn select<A, E>(env: &E, slots: SlotRange) -> Option<(BackendId, Backend<A>)>
+#[must_use]
+pub const fn at_cluster_ip(service: &Service) -> bool {
+    service.kind == FrontendKind::ClusterIp as u8
+}
+
+/// Whether the source ranges of `service`, at the frontend's address `frontend`, admit `source`.
+#[inline(always)]
+pub fn admits<A, E>(env: &E, service: &Service, frontend: A, source: A) -> bool
 where
     A: Network,
-    E: Maps<A> + Kernel,
+    E: Maps<A>,
 {
-    // A multiplication and a shift instead of a division: random * count / 2^32.
-    let pick = (u64::from(env.random()) * u64::from(slots.count)) >> 32;
-    let id = env.slot(slots.base.wrapping_add(pick as u32))?;
-    Some((id, env.backend(id)?))
+    if !service.flags.contains(ServiceFlags::SOURCE_RANGES) {
+        return true;
+    }
+    // The node may speak from the address that it serves.
+    let is_node = source == frontend && service.flags.contains(ServiceFlags::NODE_ADMITTED);
+    is_node || env.admits(&SourceRangeKey::of_client(service.id, source))
+}
+
+/// Whether the operator doesn't want `service` to be used by what comes from a device with that role.
+#[inline(always)]
+#[must_use]
+pub fn is_refused(service: &Service, role: DeviceRole, options: ConfigOptions) -> bool {
+    at_cluster_ip(service)
+        && role as u8 == DeviceRole::Uplink as u8
+        && options.contains(ConfigOptions::REFUSE_EXTERNAL_CLUSTER_IP)
+}
+
+/// The set that a new flow uses which comes from a device with that role.
+///
+/// A policy of `Local` means clients outside, and everybody at a ClusterIP; pods and processes of
+/// the node that use another frontend of the Service may go anywhere ("short-circuit").
+#[inline(always)]
+#[must_use]
+pub fn set_in_use(service: &Service, role: DeviceRole) -> EndpointSet {
+    let is_meant = at_cluster_ip(service) || role as u8 == DeviceRole::Uplink as u8;
+    if is_meant && service.flags.contains(ServiceFlags::LOCAL_ONLY) {
+        EndpointSet { slots: service.local, name: MemberSets::LOCAL }
+    } else {
+        EndpointSet { slots: service.cluster, name: MemberSets::CLUSTER }
+    }
+}
+
+/// The set that a new flow uses, or the verdict when it is empty.
+#[inline(always)]
+pub fn endpoints(service: &Service, role: DeviceRole) -> Result<EndpointSet, Verdict> {
+    let set = set_in_use(service, role);
+    if set.slots.count != 0 {
+        Ok(set)
+    } else if service.cluster.count == 0 {
+        Err(Verdict::reject(RejectReason::NoEndpoint))
+    } else {
+        Err(Verdict::drop(DropReason::NoLocalEndpoint))
+    }
 }

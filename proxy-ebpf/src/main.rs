@@ -17,8 +17,8 @@ mod programs {
         tc::{self, ETHERNET_HEADER},
     };
     use aya_ebpf::{
-        macros::{cgroup_sock_addr, classifier},
-        programs::{SockAddrContext, TcContext},
+        macros::{cgroup_sock, cgroup_sock_addr, classifier},
+        programs::{SockAddrContext, SockContext, TcContext},
     };
 
     /// A device with Ethernet headers, packets coming in.
@@ -63,6 +63,24 @@ mod programs {
         recvmsg6, run_v6, Recvmsg;
         getpeername4, run_v4, Getpeername;
         getpeername6, run_v6, Getpeername;
+    }
+
+    /// bind() of an IPv4 socket.
+    #[cgroup_sock_addr(bind4)]
+    pub(crate) fn bind4(context: SockAddrContext) -> i32 {
+        socket_call::bind_of_v4(&context)
+    }
+
+    /// bind() of an IPv6 socket.
+    #[cgroup_sock_addr(bind6)]
+    pub(crate) fn bind6(context: SockAddrContext) -> i32 {
+        socket_call::bind_of_v6(&context)
+    }
+
+    /// The end of a socket.
+    #[cgroup_sock(sock_release)]
+    pub(crate) fn sock_release(context: SockContext) -> i32 {
+        socket_call::run_release(&context)
     }
 
     #[unsafe(link_section = "license")]

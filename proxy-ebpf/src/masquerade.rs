@@ -1,22 +1,54 @@
 //! Masquerade: where a packet goes out, its source becomes an address of the device it leaves by, so
-//! that the answer comes back to this node. Ingress left word (a pending half); egress decides,
-//! because only there the device is known.
+//! that the answer comes back to this node. Ingress decides whether ([`is_needed`]) and leaves word (a
+//! pending half); egress decides as what ([`resolve`]), because only there the device is known.
 
 use proxy_common::{
-    Be16, Config, DropReason, Flow, FlowFlags, FlowKind, Protocol, ServiceId, Tuple,
+    BackendFlags, BackendId, Be16, Config, ConfigOptions, DeviceRole, DropReason, Flow, FlowFlags,
+    FlowKind, Frontend, Protocol, Service, ServiceFlags, ServiceId, Tuple,
 };
 
 use crate::{
     env::{FlowTable, Insert, Kernel, Maps},
     flow::{end_if_closed, fresh},
+    lookup,
     network::Network,
     rewrite::Rewrite,
     transport::Hook,
     verdict::Verdict,
 };
 
-/// How many ports are tried before a flow is given up.
-const PORT_ATTEMPTS: u32 = 8;
+/// How many ports are tried before a packet is given up. Of a range that is nine tenths full, one
+/// flow in thirty fails so, and its opener tries again.
+const PORT_ATTEMPTS: u32 = 32;
+
+/// Whether the packets of a new flow need another source where they go out. Nobody else decides this.
+///
+/// - A client that is its own endpoint would refuse a packet from itself.
+/// - A ClusterIP's clients are masqueraded where the operator wants all of them to be.
+/// - What came in from outside and leaves for another node has to come back through this one, which
+///   alone can undo the translation. A policy of `Local` promises the client's address; its
+///   endpoints are here.
+#[inline(always)]
+#[must_use]
+pub fn is_needed(
+    service: &Service,
+    role: DeviceRole,
+    backend: BackendFlags,
+    is_client: bool,
+    options: ConfigOptions,
+) -> bool {
+    if is_client {
+        return true;
+    }
+    let at_cluster_ip = lookup::at_cluster_ip(service);
+    if at_cluster_ip && options.contains(ConfigOptions::MASQUERADE_ALL) {
+        return true;
+    }
+    let keeps_client = service.flags.contains(ServiceFlags::LOCAL_ONLY) && !at_cluster_ip;
+    role as u8 == DeviceRole::Uplink as u8
+        && !backend.contains(BackendFlags::LOCAL)
+        && !keeps_client
+}
 
 /// Decides the source of the pending half under `key`, into `found`: reserves a port at the device's address by
 /// inserting the reply half, then replaces the pending half.
@@ -30,19 +62,26 @@ where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let (Some(address), Some(config)) = (env.masquerade_address(), env.config()) else {
+    // verifier: one question at a time. The payload of an absent address would be copied around.
+    let Some(config) = env.config() else {
         return Verdict::drop(DropReason::NoMasqueradeAddress);
     };
-    if config.masquerade_port_count == 0 && key.protocol != Protocol::SCTP {
-        return Verdict::drop(DropReason::PortsExhausted);
+    let Some(address) = env.masquerade_address() else {
+        return Verdict::drop(DropReason::NoMasqueradeAddress);
+    };
+    // SCTP's checksum covers its ports: the client's own port or none.
+    let keeps_port = key.protocol == Protocol::SCTP;
+    if config.masquerade_port_count == 0 && !keeps_port {
+        return Verdict::drop(DropReason::MasqueradePortsExhausted);
     }
     // The packets that were recorded on the pending half are the flow's.
-    let (service, packets, bytes) = env
+    let (service, backend, packets, bytes) = env
         .with_flow(FlowTable::NewSrc, key, |flow: &mut Flow<A>| {
-            (flow.service, flow.packets, flow.bytes)
+            (flow.service, flow.backend, flow.packets, flow.bytes)
         })
-        .unwrap_or((ServiceId::NONE, 1, 0));
+        .unwrap_or((ServiceId::NONE, BackendId::default(), 1, 0));
     let mut half = fresh(service, FlowKind::Masquerade, env.now());
+    half.backend = backend;
     let mut reply_key = Tuple::new(
         (key.destination, key.destination_port),
         (address, key.source_port),
@@ -50,11 +89,11 @@ where
     );
     half.write((key.source, key.source_port, key.destination_port), FlowFlags::REPLY);
     for _ in 0..PORT_ATTEMPTS {
-        // SCTP's checksum covers its ports: the client's own port or none.
-        if key.protocol != Protocol::SCTP {
+        if !keeps_port {
             reply_key.destination_port = masquerade_port(config, env.random());
         }
-        if end_if_closed(env, Hook::Ingress, &reply_key)
+        if is_free(env, &reply_key)
+            && end_if_closed(env, Hook::Ingress, &reply_key)
             && env.insert_flow(FlowTable::NewDst, &reply_key, &half, Insert::Keep)
         {
             let port = reply_key.destination_port;
@@ -62,16 +101,34 @@ where
             half.packets = packets;
             half.bytes = bytes;
             if !env.insert_flow(FlowTable::NewSrc, key, &half, Insert::Replace) {
+                env.remove_flow(FlowTable::NewDst, &reply_key);
                 return Verdict::drop(DropReason::FlowTableFull);
             }
             *found = Rewrite { address, port, other_port: key.destination_port };
             return Verdict::TRANSLATED;
         }
-        if key.protocol == Protocol::SCTP {
+        if keeps_port {
             break;
         }
     }
-    Verdict::drop(DropReason::PortsExhausted)
+    Verdict::drop(DropReason::MasqueradePortsExhausted)
+}
+
+/// Whether neither a Service nor a process of the node waits for packets with `reply_key` as their
+/// tuple. Flows aren't asked about.
+///
+/// An SCTP client keeps its port, so there is no choice to make; its packets are told apart by the
+/// other end alone.
+#[inline(never)]
+fn is_free<A, E>(env: &E, reply_key: &Tuple<A>) -> bool
+where
+    A: Network,
+    E: Maps<A>,
+{
+    let Tuple { destination_port: port, protocol, .. } = *reply_key;
+    protocol == Protocol::SCTP
+        || (env.service(&Frontend::node_port_marker(port, protocol)).is_none()
+            && !env.has_socket(reply_key))
 }
 
 /// A port of the masquerade range.

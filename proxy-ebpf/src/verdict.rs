@@ -44,6 +44,10 @@ impl Verdict {
     /// Translated, if the flow can be settled. Never leaves [`crate::ingress`] and [`crate::egress`].
     pub const SETTLE: Self = Self { code: 3 };
 
+    /// Translated, if the flow can be settled together with the pair that masquerades it. Never leaves
+    /// [`crate::ingress`].
+    pub const SETTLE_MASQUERADED: Self = Self { code: 4 };
+
     /// Thrown away.
     #[inline(always)]
     pub const fn drop(reason: DropReason) -> Self {

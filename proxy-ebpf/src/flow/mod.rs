@@ -9,13 +9,16 @@
 //! and leads to the other (`Flow::src_key`, `Flow::dst_key`). The half that the first packet meets
 //! is the forward half, the other one the reply half.
 
+mod closing;
+mod evicted;
 mod open;
 mod settle;
 
 use proxy_common::{Address, Flow, FlowFlags, FlowKind, Tuple};
 
 use crate::{
-    env::{FlowTable, Insert, Kernel, Maps},
+    affinity,
+    env::{FlowTable, Kernel, Maps},
     headers::Headers,
     network::Network,
     rewrite::Rewrite,
@@ -23,9 +26,10 @@ use crate::{
     verdict::Verdict,
 };
 
+pub use closing::{end_if_closed, is_closed};
 pub(crate) use open::fresh;
-pub use open::{Opening, open};
-pub use settle::{settle, settle_masquerade};
+pub use open::{Opening, is_taken, open};
+pub use settle::{settle, settle_masqueraded};
 
 /// What was learned from a half when a packet met it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +53,23 @@ impl<A: Network> Met<A> {
                 Tuple::new((key.destination, other_port), (address, port), key.protocol)
             }
         }
+    }
+
+    /// Whether the packet with `headers`, met on a new half, settles the flow.
+    #[inline(always)]
+    fn settles(&self, headers: &Headers<A>) -> bool {
+        let is_reply = self.flags.contains(FlowFlags::REPLY);
+        if self.kind == FlowKind::Direct as u8 {
+            // Nobody looks for a new flow on behalf of a packet that continues one and is no
+            // frontend's.
+            return is_reply;
+        }
+        // The pair that masquerades a flow settles when the flow does.
+        self.kind == FlowKind::Service as u8
+            && !is_reply
+            && self.flags.contains(FlowFlags::ANSWERED)
+            && !headers.opens_tcp()
+            && !headers.flags.rst()
     }
 }
 
@@ -93,7 +114,15 @@ fn other_key<A: Address>(hook: Hook, key: &Tuple<A>, flow: &Flow<A>) -> Tuple<A>
     }
 }
 
-/// Looks the packet's tuple up in `table` and records the packet on the half that is found.
+/// The key, at egress, of the half that masquerades the flow of `tuple`, whose packets become `found`
+/// at ingress.
+#[inline(always)]
+fn masquerade_key<A: Network>(tuple: &Tuple<A>, found: &Rewrite<A>) -> Tuple<A> {
+    Tuple::new((tuple.source, found.other_port), (found.address, found.port), tuple.protocol)
+}
+
+/// Looks the packet's tuple up in `table` and records the packet on the half that is found, and on
+/// what is known of the client where that has a say in its next flow.
 #[inline(always)]
 fn meet<A, E>(env: &E, table: FlowTable, headers: &Headers<A>, bytes: u64) -> Option<Met<A>>
 where
@@ -109,6 +138,11 @@ where
         let flags = flags_after(flow.flags, headers.flags);
         if flags != flow.flags {
             flow.flags = flags;
+        }
+        let forward_at_ingress = matches!(table, FlowTable::Dst | FlowTable::NewDst);
+        if forward_at_ingress && flags.contains(FlowFlags::AFFINE) {
+            let client = &headers.tuple.source;
+            affinity::note_packet(env, client, flow.service, flow.backend, now);
         }
         met
     })
@@ -129,8 +163,9 @@ where
 
 /// What to write into a packet of a new flow, into `found`.
 ///
-/// [`Verdict::PASS`]: there is no such flow. [`Verdict::MASQUERADE`]: its source isn't known yet.
-/// [`Verdict::SETTLE`]: with this packet it is to be settled.
+/// [`Verdict::PASS`]: there is no such flow, or its connection has ended and the packet is the SYN of
+/// another one. [`Verdict::MASQUERADE`]: its source isn't known yet. [`Verdict::SETTLE`] and
+/// [`Verdict::SETTLE_MASQUERADED`]: with this packet it is to be settled.
 #[inline(never)]
 pub fn follow_new<A, E>(
     env: &E,
@@ -149,45 +184,38 @@ where
     }
     *found = met.rewrite;
     let is_reply = met.flags.contains(FlowFlags::REPLY);
-    let settles = if met.kind == FlowKind::Direct as u8 {
-        // Nobody looks for a new flow on behalf of a packet that continues one and is no frontend's.
-        is_reply
-    } else {
-        !is_reply
-            && met.flags.contains(FlowFlags::ANSWERED)
-            && !headers.opens_tcp()
-            && !headers.flags.rst()
-    };
-    if settles {
-        return Verdict::SETTLE;
+    let is_masqueraded = met.flags.contains(FlowFlags::MASQUERADED);
+    if is_masqueraded && !evicted::keep_masquerade(env, &headers.tuple, found) {
+        return Verdict::TRANSLATED;
+    }
+    if met.settles(headers) {
+        return if is_masqueraded { Verdict::SETTLE_MASQUERADED } else { Verdict::SETTLE };
     }
     // A half that is used keeps the other one from being evicted.
     let news = if is_reply { FlowFlags::ANSWERED } else { FlowFlags::empty() };
     let now = env.now();
     let other = met.other_key(hook, &headers.tuple);
-    let there = env.with_flow(hook.other().new_flows(), &other, |flow| {
+    let others = env.with_flow(hook.other().new_flows(), &other, |flow| {
         flow.last_seen = now;
         flow.flags = flow.flags.union(news);
+        flow.flags
     });
-    if there.is_none() && !is_reply {
-        remake(env, hook, &headers.tuple, &other);
+    if is_reply {
+        return Verdict::TRANSLATED;
     }
-    Verdict::TRANSLATED
-}
-
-/// Makes the reply half `other` anew, which a flood has evicted, from the forward half under `key`:
-/// without it the answer would show the endpoint's address.
-#[inline(never)]
-fn remake<A, E>(env: &E, hook: Hook, key: &Tuple<A>, other: &Tuple<A>)
-where
-    A: Network,
-    E: Maps<A>,
-{
-    let Some(mut half) = env.with_flow(hook.new_flows(), key, |flow| *flow) else { return };
-    settle::turn(&mut half, hook, key);
-    half.flags = FlowFlags::REPLY;
-    // Where there is no room the flow is as new as before.
-    env.insert_flow(hook.other().new_flows(), other, &half, Insert::Keep);
+    match others {
+        Some(others) if headers.opens_tcp() && is_closed(met.flags, others) => {
+            // Refused: the next attempt goes where it goes, and reserves its halves anew.
+            env.remove_flow(hook.new_flows(), &headers.tuple);
+            env.remove_flow(hook.other().new_flows(), &other);
+            Verdict::PASS
+        }
+        Some(_) => Verdict::TRANSLATED,
+        None => {
+            evicted::remake(env, hook, &headers.tuple, &other);
+            Verdict::TRANSLATED
+        }
+    }
 }
 
 /// The flags of a half after a packet with `tcp`: a FIN stays, a RST is believed until a packet
@@ -205,37 +233,4 @@ fn flags_after(flags: FlowFlags, tcp: TcpFlags) -> FlowFlags {
     } else {
         flags.without(FlowFlags::RST)
     }
-}
-
-/// Whether two halves with these flags belong to a connection that has ended: a RST in either
-/// direction, or a FIN in both.
-#[must_use]
-pub fn is_closed(one: FlowFlags, other: FlowFlags) -> bool {
-    one.union(other).contains(FlowFlags::RST)
-        || (one.contains(FlowFlags::FIN) && other.contains(FlowFlags::FIN))
-}
-
-/// Removes the flow under `key` at `hook` from the main tables if its connection has ended; `true`
-/// when there is none (any more).
-#[inline(never)]
-pub fn end_if_closed<A, E>(env: &E, hook: Hook, key: &Tuple<A>) -> bool
-where
-    A: Network,
-    E: Maps<A>,
-{
-    let Some((flags, other)) =
-        env.with_flow(hook.flows(), key, |flow| (flow.flags, other_key(hook, key, flow)))
-    else {
-        return true;
-    };
-    let closed = match env.with_flow(hook.other().flows(), &other, |flow| flow.flags) {
-        Some(other_flags) => is_closed(flags, other_flags),
-        // Half a pair is no flow.
-        None => true,
-    };
-    if closed {
-        env.remove_flow(hook.flows(), key);
-        env.remove_flow(hook.other().flows(), &other);
-    }
-    closed
 }

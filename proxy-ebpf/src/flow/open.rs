@@ -2,14 +2,16 @@
 
 use bytemuck::Zeroable as _;
 use proxy_common::{
-    Address, Be16, Counter, DropReason, Flow, FlowFlags, FlowKind, Nanoseconds, Protocol,
-    ServiceId, Tuple,
+    Address, BackendId, Be16, Counter, DropReason, Flow, FlowFlags, FlowKind, Nanoseconds,
+    Protocol, ServiceId, Tuple,
 };
 
+use super::{end_if_closed, evicted::leave_word};
 use crate::{
-    env::{FlowTable, Insert, Kernel, Maps},
+    env::{Change, FlowTable, Insert, Kernel, Maps},
     network::Network,
     rewrite::Rewrite,
+    transport::Hook,
     verdict::Verdict,
 };
 
@@ -23,12 +25,16 @@ pub struct Opening<A> {
     pub address: A,
     /// The port to translate the destination to.
     pub port: Be16,
-    /// The Service port, or none.
-    pub service: ServiceId,
+    /// What is special about the forward half.
+    pub flags: FlowFlags,
     /// No Service's flow, only kept apart from one.
     pub direct: bool,
-    /// Whether the packet needs another source address where it goes out.
-    pub masquerade: bool,
+    /// The Service port, or none.
+    pub service: ServiceId,
+    /// The endpoint, or none.
+    pub backend: BackendId,
+    /// Whether it counts as an open flow of its endpoint.
+    pub counted: bool,
 }
 
 impl<A: Network> Default for Opening<A> {
@@ -37,9 +43,11 @@ impl<A: Network> Default for Opening<A> {
         Self {
             address: A::zeroed(),
             port: Be16::ZERO,
-            service: ServiceId::NONE,
+            flags: FlowFlags::empty(),
             direct: false,
-            masquerade: false,
+            service: ServiceId::NONE,
+            backend: BackendId::default(),
+            counted: false,
         }
     }
 }
@@ -48,14 +56,27 @@ impl<A: Network> Opening<A> {
     /// The key of the reply half, if the client keeps its port.
     #[inline(always)]
     #[must_use]
-    pub fn reply_key(&self, tuple: &Tuple<A>) -> Tuple<A> {
+    fn reply_key(&self, tuple: &Tuple<A>) -> Tuple<A> {
         Tuple::new((self.address, self.port), (tuple.source, tuple.source_port), tuple.protocol)
     }
 }
 
+/// Whether the place of the reply half, if the client keeps its port, is another flow's. A settled flow
+/// that has ended makes room.
+#[inline(never)]
+pub fn is_taken<A, E>(env: &E, tuple: &Tuple<A>, opening: &Opening<A>) -> bool
+where
+    A: Network,
+    E: Maps<A>,
+{
+    let key = opening.reply_key(tuple);
+    !end_if_closed(env, Hook::Egress, &key)
+        || env.with_flow(FlowTable::NewSrc, &key, |_| ()).is_some()
+}
+
 /// Opens a flow at ingress for a packet with `tuple`: reserves the reply half, taking another source
 /// port where a different flow has it, then writes the forward half. What to write into the packet
-/// goes to `found`. Who calls it has removed a flow that has ended from the first choice's place.
+/// goes to `found`. Who calls it has asked [`is_taken`].
 #[inline(never)]
 pub fn open<A, E>(
     env: &E,
@@ -78,6 +99,7 @@ where
     // verifier: one half at a time in the same memory, for the stack is small.
     let kind = if opening.direct { FlowKind::Direct } else { FlowKind::Service };
     let mut half = fresh(opening.service, kind, env.now());
+    half.backend = opening.backend;
     half.write((tuple.destination, tuple.destination_port, tuple.source_port), FlowFlags::REPLY);
     let mut attempt = 0;
     while !reserve(env, tuple, &reply_key, &half) {
@@ -88,25 +110,24 @@ where
         reply_key.destination_port = fresh_port(env.random());
     }
     let source_port = reply_key.destination_port;
-    let flags = if opening.masquerade { FlowFlags::MASQUERADED } else { FlowFlags::empty() };
-    half.write((opening.address, opening.port, source_port), flags);
+    half.write((opening.address, opening.port, source_port), opening.flags);
     half.packets = 1;
     half.bytes = bytes;
     if !env.insert_flow(FlowTable::NewDst, tuple, &half, Insert::Replace) {
         return Verdict::drop(DropReason::FlowTableFull);
     }
-    if opening.masquerade {
+    if opening.flags.contains(FlowFlags::MASQUERADED) {
         // Leaves word for egress that the packet needs another source address there.
-        half.write((tuple.source, source_port, opening.port), FlowFlags::PENDING);
-        half.kind = FlowKind::Masquerade as u8;
-        half.packets = 0;
-        half.bytes = 0;
+        leave_word(&mut half, tuple.source);
         reply_key = reply_key.reversed();
         if !env.insert_flow(FlowTable::NewSrc, &reply_key, &half, Insert::Replace) {
             return Verdict::drop(DropReason::FlowTableFull);
         }
     }
     env.count(Counter::FlowOpened);
+    if opening.counted {
+        env.change_open_flows(opening.backend, Change::More);
+    }
     *found = Rewrite { address: opening.address, port: opening.port, other_port: source_port };
     Verdict::TRANSLATED
 }

@@ -1,8 +1,9 @@
-//! Settling: a new flow moves to the main tables, both halves together.
+//! Settling: a new flow moves to the main tables with all its halves, or with none. A masqueraded flow
+//! has four.
 
 use proxy_common::{Address, Counter, DropReason, Flow, FlowFlags, Tuple};
 
-use super::other_key;
+use super::{masquerade_key, other_key};
 use crate::{
     env::{FlowTable, Insert, Kernel, Maps},
     network::Network,
@@ -14,20 +15,61 @@ use crate::{
 /// Moves the new flow with the half under `key` at `hook` to the main tables. When there is no room
 /// the flow stays where it is, and the packet must not go on: the connection would be established
 /// and then forgotten.
-///
-/// [`Verdict::MASQUERADE`]: done, and the pair that masquerades the flow has to follow.
-#[inline(never)]
+#[inline(always)]
 pub fn settle<A, E>(env: &E, hook: Hook, key: &Tuple<A>) -> Verdict
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    // Concurrency: another CPU may be settling the same flow. Whoever comes second finds nothing to
-    // do, or writes the same once more.
+    let verdict = enter(env, hook, key);
+    if verdict == Verdict::TRANSLATED && leave(env, hook, key) {
+        env.count(Counter::FlowSettled);
+    }
+    verdict
+}
+
+/// Moves the new flow of `tuple`, whose packets become `found` at ingress, and the pair that
+/// masquerades it.
+#[inline(never)]
+pub fn settle_masqueraded<A, E>(env: &E, tuple: &Tuple<A>, found: &Rewrite<A>) -> Verdict
+where
+    A: Network,
+    E: Maps<A> + Kernel,
+{
+    let masquerade = masquerade_key(tuple, found);
+    let verdict = enter(env, Hook::Egress, &masquerade);
+    if verdict != Verdict::TRANSLATED {
+        return verdict;
+    }
+    let verdict = enter(env, Hook::Ingress, tuple);
+    if verdict != Verdict::TRANSLATED {
+        withdraw(env, Hook::Egress, &masquerade);
+        return verdict;
+    }
+    leave(env, Hook::Egress, &masquerade);
+    if leave(env, Hook::Ingress, tuple) {
+        env.count(Counter::FlowSettled);
+    }
+    verdict
+}
+
+/// Copies the pair with the new half under `key` at `hook` to the main tables, both halves or none.
+///
+/// Concurrency: another CPU may be settling the same flow. Whoever comes second finds nothing to do,
+/// or writes the same once more.
+#[inline(never)]
+fn enter<A, E>(env: &E, hook: Hook, key: &Tuple<A>) -> Verdict
+where
+    A: Network,
+    E: Maps<A> + Kernel,
+{
     // verifier: one half at a time in the same memory, for the stack is small.
     let Some(mut half) = copy(env, hook.new_flows(), key) else { return Verdict::TRANSLATED };
+    if half.flags.contains(FlowFlags::PENDING) {
+        // Somebody else has masqueraded the flow's packets before they came to our egress hook.
+        return Verdict::TRANSLATED;
+    }
     let other = other_key(hook, key, &half);
-    let masqueraded = half.flags.contains(FlowFlags::MASQUERADED);
     if !env.insert_flow(hook.flows(), key, &half, Insert::Replace) {
         return Verdict::drop(DropReason::FlowTableFull);
     }
@@ -39,22 +81,42 @@ where
         env.remove_flow(hook.flows(), key);
         return Verdict::drop(DropReason::FlowTableFull);
     }
-    env.remove_flow(hook.new_flows(), key);
-    env.remove_flow(hook.other().new_flows(), &other);
-    env.count(Counter::FlowSettled);
-    if masqueraded { Verdict::MASQUERADE } else { Verdict::TRANSLATED }
+    Verdict::TRANSLATED
 }
 
-/// Settles the pair that masquerades the flow of `tuple`, whose packets become `found` at ingress.
+/// Removes the pair with the half under `key` at `hook` from the tables of new flows; `false` when it
+/// isn't there, or pending.
 #[inline(never)]
-pub fn settle_masquerade<A, E>(env: &E, tuple: &Tuple<A>, found: &Rewrite<A>) -> Verdict
+fn leave<A, E>(env: &E, hook: Hook, key: &Tuple<A>) -> bool
 where
     A: Network,
-    E: Maps<A> + Kernel,
+    E: Maps<A>,
 {
-    let key =
-        Tuple::new((tuple.source, found.other_port), (found.address, found.port), tuple.protocol);
-    settle(env, Hook::Egress, &key)
+    let other = env.with_flow(hook.new_flows(), key, |flow| {
+        if flow.flags.contains(FlowFlags::PENDING) {
+            None
+        } else {
+            Some(other_key(hook, key, flow))
+        }
+    });
+    let Some(Some(other)) = other else { return false };
+    env.remove_flow(hook.new_flows(), key);
+    env.remove_flow(hook.other().new_flows(), &other);
+    true
+}
+
+/// Removes the pair with the half under `key` at `hook` from the main tables again.
+#[inline(never)]
+fn withdraw<A, E>(env: &E, hook: Hook, key: &Tuple<A>)
+where
+    A: Network,
+    E: Maps<A>,
+{
+    let other = env.with_flow(hook.flows(), key, |flow| other_key(hook, key, flow));
+    if let Some(other) = other {
+        env.remove_flow(hook.flows(), key);
+        env.remove_flow(hook.other().flows(), &other);
+    }
 }
 
 /// A copy of the half under `key`, as it is to be in the main tables.

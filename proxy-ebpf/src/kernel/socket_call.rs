@@ -3,12 +3,14 @@
 use aya_ebpf::{
     bindings::bpf_sock_addr,
     helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval},
-    programs::SockAddrContext,
+    programs::{SockAddrContext, SockContext},
 };
 use proxy_common::{Be16, Protocol, V4, V6};
 use proxy_ebpf::{
     network::Network,
-    socket::{Socket, SocketVerdict, connect, getpeername, recvmsg, sendmsg},
+    socket::{
+        Socket, SocketVerdict, bind, bind_v6, connect, getpeername, recvmsg, release, sendmsg,
+    },
 };
 
 use super::env::Live;
@@ -18,6 +20,7 @@ const DENY: i32 = 0;
 
 const ECONNREFUSED: i32 = 111;
 const ETIMEDOUT: i32 = 110;
+const EADDRINUSE: i32 = 98;
 
 /// The call that is being made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -196,10 +199,43 @@ where
             SocketVerdict::Allow
         }
     };
+    answer(verdict)
+}
+
+/// bind() of an IPv4 socket.
+#[inline(always)]
+pub(crate) fn bind_of_v4(context: &SockAddrContext) -> i32 {
+    let socket = SockAddr { context: context.sock_addr };
+    answer(bind(&Inet(socket), &Live::at_socket()))
+}
+
+/// bind() of an IPv6 socket, at an IPv6 address or at a mapped IPv4 address.
+#[inline(always)]
+pub(crate) fn bind_of_v6(context: &SockAddrContext) -> i32 {
+    let socket = SockAddr { context: context.sock_addr };
+    answer(match socket.ip6().to_v4_mapped() {
+        Some(_) => bind(&Mapped(socket), &Live::at_socket()),
+        None => bind_v6(&Inet6(socket), &Live::at_socket()),
+    })
+}
+
+/// The end of a socket.
+#[inline(always)]
+pub(crate) fn run_release(context: &SockContext) -> i32 {
+    // SAFETY: the context is valid while the program runs.
+    let cookie = unsafe { bpf_get_socket_cookie(context.sock.cast()) };
+    release(&Live::at_socket(), cookie);
+    ALLOW
+}
+
+/// What the kernel is told.
+#[inline(always)]
+fn answer(verdict: SocketVerdict) -> i32 {
     match verdict {
         SocketVerdict::Allow => ALLOW,
         SocketVerdict::Refuse(_) => deny(ECONNREFUSED),
         SocketVerdict::TimeOut(_) => deny(ETIMEDOUT),
+        SocketVerdict::InUse => deny(EADDRINUSE),
     }
 }
 

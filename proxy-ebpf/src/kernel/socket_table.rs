@@ -22,13 +22,14 @@ pub(crate) unsafe fn has_socket<A: Address>(skb: *mut __sk_buff, tuple: &Tuple<A
     // `struct bpf_sock_tuple` is what our tuple begins with: addresses, then ports.
     let size = (A::WORDS * 8 + 4) as u32;
     let sock_tuple = ptr::from_ref(tuple).cast_mut().cast();
-    let lookup = match tuple.protocol {
-        Protocol::TCP => bpf_skc_lookup_tcp,
-        Protocol::UDP => bpf_sk_lookup_udp,
-        _ => return false,
-    };
     // SAFETY: the context is valid while the program runs; the helper only reads `size` bytes.
-    let socket = unsafe { lookup(skb.cast(), sock_tuple, size, CURRENT_NETNS, 0) };
+    let socket = unsafe {
+        match tuple.protocol {
+            Protocol::TCP => bpf_skc_lookup_tcp(skb.cast(), sock_tuple, size, CURRENT_NETNS, 0),
+            Protocol::UDP => bpf_sk_lookup_udp(skb.cast(), sock_tuple, size, CURRENT_NETNS, 0),
+            _ => return false,
+        }
+    };
     if socket.is_null() {
         return false;
     }

@@ -24,6 +24,9 @@ pub enum IcmpKind {
 
 /// A family: how its header is read and rewritten.
 pub trait Network: Address {
+    /// 4 or 6.
+    const VERSION: u32;
+
     /// The protocol number of the family's ICMP.
     const ICMP: Protocol;
 
@@ -61,6 +64,9 @@ pub trait Network: Address {
 
     /// The cluster's ServiceCIDRs of this family.
     fn service_cidrs(config: &Config) -> (&[Prefix<Self>; SERVICE_CIDRS_MAX], u8);
+
+    /// Whether `self` is an address that never leaves the machine.
+    fn is_loopback(self) -> bool;
 
     /// Whether `self` is inside `prefix`.
     fn is_inside(self, prefix: &Prefix<Self>) -> bool;

@@ -64,6 +64,7 @@ pub struct Unreachable {
 }
 
 impl Network for V4 {
+    const VERSION: u32 = 4;
     const ICMP: Protocol = Protocol::ICMP;
     // The destination of the packet that it quotes.
     const REDIRECT_DESTINATION: usize = 8 + DESTINATION;
@@ -167,6 +168,11 @@ impl Network for V4 {
     #[inline(always)]
     fn service_cidrs(config: &Config) -> (&[Prefix<Self>; SERVICE_CIDRS_MAX], u8) {
         (&config.service_cidrs_v4, config.service_cidr_count_v4)
+    }
+
+    #[inline(always)]
+    fn is_loopback(self) -> bool {
+        self.word().to_ne_bytes()[0] == 127
     }
 
     #[inline(always)]

@@ -72,6 +72,7 @@ pub struct Unreachable {
 }
 
 impl Network for V6 {
+    const VERSION: u32 = 6;
     const ICMP: Protocol = Protocol::ICMPV6;
     // Behind the ICMP header and the target address (RFC 4861 §4.5).
     const REDIRECT_DESTINATION: usize = 8 + 16;
@@ -165,6 +166,11 @@ impl Network for V6 {
     #[inline(always)]
     fn service_cidrs(config: &Config) -> (&[Prefix<Self>; SERVICE_CIDRS_MAX], u8) {
         (&config.service_cidrs_v6, config.service_cidr_count_v6)
+    }
+
+    #[inline(always)]
+    fn is_loopback(self) -> bool {
+        self == Self::from_words([0, 0, 0, 1_u32.to_be()])
     }
 
     #[inline(always)]

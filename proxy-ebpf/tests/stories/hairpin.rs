@@ -48,7 +48,7 @@ fn all_four_directions_are_translated<A: Cast>() {
 
     let data = |from, to| tcp::<A>(from, to).ack().data(b"to myself");
     stage.translates(Ingress, &data(client, frontend()), &data(client, backend()));
-    stage.counted(&[(Counter::FlowSettled, 2)]);
+    stage.counted(&[(Counter::FlowSettled, 1)]);
     assert_eq!(stage.halves::<A>(), [2, 2, 0, 0]);
     stage.translates(Egress, &data(client, backend()), &data(masqueraded, backend()));
     stage.translates(Ingress, &data(backend(), masqueraded), &data(backend(), client));
@@ -94,9 +94,9 @@ fn when_no_port_is_left_the_packet_is_dropped<A: Cast>() {
     let syn = |to| tcp_syn(itself::<A>(1001), to).packet();
     stage.translated::<A>(Ingress, &syn(frontend()));
     stage.counted(&[(Counter::FlowOpened, 3)]);
-    stage.drops::<A>(Egress, &syn(backend()), DropReason::PortsExhausted);
+    stage.drops::<A>(Egress, &syn(backend()), DropReason::MasqueradePortsExhausted);
     // It stays undecided, so that it can be tried again.
-    stage.drops::<A>(Egress, &syn(backend()), DropReason::PortsExhausted);
+    stage.drops::<A>(Egress, &syn(backend()), DropReason::MasqueradePortsExhausted);
 }
 
 fn without_ports_or_an_address_nothing_is_masqueraded<A: Cast>() {
@@ -110,7 +110,7 @@ fn without_ports_or_an_address_nothing_is_masqueraded<A: Cast>() {
     stage.machine.config.masquerade_port_count = 0;
     stage.translated::<A>(Ingress, &syn(frontend()));
     stage.counted(&[(Counter::FlowOpened, 1)]);
-    stage.drops::<A>(Egress, &syn(backend()), DropReason::PortsExhausted);
+    stage.drops::<A>(Egress, &syn(backend()), DropReason::MasqueradePortsExhausted);
 }
 
 fn a_port_whose_connection_has_ended_is_free_again<A: Cast>() {

@@ -87,7 +87,7 @@ impl Shape {
 
 fn the_answer_to_an_answer_is_the_original<A: Cast>() {
     proptest!(|(client in end::<A>(), frontend in end::<A>(), backend in end::<A>(), shape in shape())| {
-        if client.0 == backend.0 {
+        if client.0 == backend.0 || frontend.0.is_loopback() {
             return Ok(());
         }
         let mut stage = Stage::empty();

@@ -2,8 +2,8 @@
 
 use lab::kernel_run::KernelFamily;
 use proxy_common::{
-    Be16, FilterBits, Frontend, Prefix, Protocol, Service, ServiceFlags, ServiceId, SlotRange, V4,
-    V6,
+    Be16, FilterBits, Frontend, FrontendKind, Prefix, Protocol, Service, ServiceFlags, ServiceId,
+    SlotRange, V4, V6,
 };
 use proxy_ebpf::user::{Machine, build::End};
 
@@ -78,7 +78,11 @@ pub(crate) fn machine<A: KernelFamily>() -> Machine {
     for (id, ((address, port), backends)) in (1..).zip(frontends) {
         for protocol in PROTOCOLS {
             let frontend = Frontend::new(address, Be16::new(port), protocol);
-            let service = Service { id: ServiceId::new(id), ..Service::default() };
+            let service = Service {
+                id: ServiceId::new(id),
+                kind: FrontendKind::ClusterIp as u8,
+                ..Service::default()
+            };
             machine.serve(frontend, service, backends);
         }
     }

@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use anyhow::{Result, ensure};
 use lab::kernel_run::{KernelFamily, KernelMachine, KernelVerdict, Sizes};
 use proxy_common::{
-    Be16, FilterBits, Flow, FlowFlags, Frontend, Protocol, Service, ServiceId, Tuple, V4, V6,
+    Be16, FilterBits, Flow, FlowFlags, Frontend, FrontendKind, Protocol, Service, ServiceId, Tuple, V4, V6,
     layout::{FLOWS_MAX, NEW_FLOWS_MAX, SERVICES_MAX},
 };
 use proxy_ebpf::{
@@ -196,7 +196,8 @@ fn datapath(services: u32) -> Result<KernelMachine> {
 fn serve<A: KernelFamily>(machine: &mut Machine, services: u32) {
     let tcp_frontend =
         |(address, port): End<A>| Frontend::new(address, Be16::new(port), Protocol::TCP);
-    let service = |id| Service { id: ServiceId::new(id), ..Service::default() };
+    let kind = FrontendKind::ClusterIp as u8;
+    let service = |id| Service { id: ServiceId::new(id), kind, ..Service::default() };
     machine.serve(tcp_frontend(dead_frontend()), service(2), &[]);
     machine.serve(tcp_frontend(frontend()), service(1), &[backend()]);
     for id in 3..services {

@@ -4,17 +4,24 @@
 //! Any doubt lets the call go on untouched: for everything that enters by a device the packet path
 //! is complete without this one.
 
+mod bind;
+mod open;
+
 use proxy_common::{
-    Backend, Be16, Config, Counter, DropReason, FilterBits, Frontend, Protocol, RejectReason,
-    Scope, SocketKey, SocketPeer,
+    Algorithm, Backend, BackendId, Be16, Config, Counter, DeviceRole, DropReason, FilterBits,
+    Frontend, Protocol, RejectReason, Scope, Service, ServiceFlags, SocketKey, SocketPeer,
 };
 
 use crate::{
     env::{Kernel, Maps},
-    filter,
-    lookup::{self, Lookup},
+    filter, lookup,
     network::Network,
+    select,
+    verdict::{Decision, Verdict},
 };
+
+pub use bind::{bind, bind_v6};
+pub use open::release;
 
 /// A socket in a call that names an address.
 pub trait Socket<A> {
@@ -46,6 +53,8 @@ pub enum SocketVerdict {
     /// `ETIMEDOUT`: what would be dropped on the packet path. Only for processes of the node: what
     /// pods send is dropped there.
     TimeOut(DropReason),
+    /// `EADDRINUSE`: the port is a NodePort.
+    InUse,
 }
 
 /// Whether the node's own processes are meant by this call.
@@ -73,7 +82,12 @@ where
     S: Socket<A>,
     E: Maps<A> + Kernel,
 {
-    translate(socket, env, |_, _, _, _| (), Counter::SocketConnected)
+    let count = |env: &E, cookie, _, service: &Service, peer: SocketPeer<A>| {
+        if service.algorithm == Algorithm::LeastConnections as u8 {
+            open::count(env, cookie, peer.backend);
+        }
+    };
+    translate(socket, env, count, Counter::SocketConnected)
 }
 
 /// sendmsg() with an address: UDP that doesn't fix its peer. A socket stays with the endpoint that
@@ -100,18 +114,19 @@ where
             }
         }
     }
-    let remember = |env: &E, cookie, (address, port), peer| {
+    let remember = |env: &E, cookie, (address, port), _: &Service, peer| {
         env.insert_socket_peer(&SocketKey::new(cookie, address, port), peer);
     };
     translate(socket, env, remember, Counter::SocketSent)
 }
 
-/// What connect() and sendmsg() share. `remember` is told the frontend and the endpoint.
+/// What connect() and sendmsg() share. `remember` is told the socket's cookie, the frontend, its Service
+/// and the endpoint.
 #[inline(always)]
 fn translate<A, S, E>(
     socket: &mut S,
     env: &E,
-    remember: impl FnOnce(&E, u64, (A, Be16), SocketPeer<A>),
+    remember: impl FnOnce(&E, u64, (A, Be16), &Service, SocketPeer<A>),
     counter: Counter,
 ) -> SocketVerdict
 where
@@ -129,30 +144,72 @@ where
     if !in_scope(socket, config) {
         return SocketVerdict::Allow;
     }
-    match lookup::look_up(env, &Frontend::new(address, port, socket.protocol())) {
-        Lookup::Backend(service, id, backend) => {
-            let cookie = socket.cookie();
-            let frontend = SocketPeer::new(address, port, service.id, id);
-            env.insert_socket_peer(
-                &SocketKey::new(cookie, backend.address, backend.port),
-                frontend,
-            );
-            let endpoint = SocketPeer::new(backend.address, backend.port, service.id, id);
-            remember(env, cookie, (address, port), endpoint);
-            socket.set_peer(backend.address, backend.port);
-            env.count(counter);
-            SocketVerdict::Allow
-        }
-        Lookup::NotAService => SocketVerdict::Allow,
-        Lookup::Reject(reason) => {
+    let is_host = is_host(socket, config);
+    if address.is_loopback() && !is_host {
+        // A pod's loopback is its own.
+        return SocketVerdict::Allow;
+    }
+    let frontend = Frontend::new(address, port, socket.protocol());
+    let cookie = socket.cookie();
+    let mut service = Service::default();
+    let (id, backend) = match endpoint(env, &frontend, is_host, cookie, &mut service) {
+        Ok(endpoint) => endpoint,
+        Err(verdict) => return conclude(env, verdict, is_host),
+    };
+    let asked_for = SocketPeer::new(address, port, service.id, id);
+    env.insert_socket_peer(&SocketKey::new(cookie, backend.address, backend.port), asked_for);
+    let endpoint = SocketPeer::new(backend.address, backend.port, service.id, id);
+    remember(env, cookie, (address, port), &service, endpoint);
+    socket.set_peer(backend.address, backend.port);
+    env.count(counter);
+    SocketVerdict::Allow
+}
+
+/// The endpoint that a connection to `frontend` goes to, and its `service`; otherwise the verdict.
+///
+/// [`Verdict::PASS`] also where the packet path knows more: by a pod's packets it knows the pod's
+/// address, which source ranges and session affinity go by.
+#[inline(always)]
+fn endpoint<A, E>(
+    env: &E,
+    frontend: &Frontend<A>,
+    is_host: bool,
+    cookie: u64,
+    service: &mut Service,
+) -> Result<(BackendId, Backend<A>), Verdict>
+where
+    A: Network,
+    E: Maps<A> + Kernel,
+{
+    *service = lookup::service(env, frontend)?;
+    let has = |flag| service.flags.contains(flag);
+    if !is_host && (has(ServiceFlags::SOURCE_RANGES) || has(ServiceFlags::AFFINITY)) {
+        return Err(Verdict::PASS);
+    }
+    if has(ServiceFlags::SOURCE_RANGES) && !has(ServiceFlags::NODE_ADMITTED) {
+        return Err(Verdict::drop(DropReason::SourceRange));
+    }
+    // Pods and the node's processes alike are this side of every policy for clients outside.
+    let set = lookup::endpoints(service, DeviceRole::Workload)?;
+    // The node's processes are one client, whatever address they will have.
+    let hash = || select::hash_of_socket(cookie);
+    let endpoint = select::select(env, service, &set, A::zeroed(), hash);
+    endpoint.ok_or(Verdict::drop(DropReason::BackendMissing))
+}
+
+/// What becomes of a call that isn't translated.
+#[inline(always)]
+fn conclude<E: Kernel>(env: &E, verdict: Verdict, is_host: bool) -> SocketVerdict {
+    match verdict.decision() {
+        Decision::Reject(reason) => {
             env.count(Counter::Reject(reason));
             SocketVerdict::Refuse(reason)
         }
-        Lookup::Drop(reason) if is_host(socket, config) => {
+        Decision::Drop(reason) if is_host => {
             env.count(Counter::Drop(reason));
             SocketVerdict::TimeOut(reason)
         }
-        Lookup::Drop(_) => SocketVerdict::Allow,
+        _ => SocketVerdict::Allow,
     }
 }
 
