@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// Only say what is missing, and fail if anything is
     #[arg(long)]
     check: bool,
-    /// Build the control plane that tests run against too, and say where it is
+    /// Build the control plane and the programs that tests run too, and say where they are
     #[arg(long, conflicts_with = "check")]
     tools: bool,
 }

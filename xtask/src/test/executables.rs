@@ -13,8 +13,8 @@ use crate::process;
 /// The package whose tests are the lab: on real kernels, in namespaces, as root.
 const LAB: &str = "tests";
 
-/// Its test executables that run a control plane of Kubernetes.
-const CONTROL_PLANE: &[&str] = &["api_server"];
+/// Its test executables that run a control plane of Kubernetes, or helm.
+const WITH_TOOLS: &[&str] = &["api_server", "chart"];
 
 /// A test executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ fn executable(message: Message) -> Option<(usize, Executable)> {
         .position(|name| *name == package)
         .unwrap_or(usize::MAX);
     let lab = package == LAB && kind == "test";
-    let tools = lab && CONTROL_PLANE.contains(&target.name.as_str());
+    let tools = lab && WITH_TOOLS.contains(&target.name.as_str());
     Some((rank, Executable { layer, path, directory, lab, tools }))
 }
 

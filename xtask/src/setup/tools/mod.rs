@@ -1,5 +1,6 @@
-//! Programs that the tests run beside Sluice: a Kubernetes control plane and its proxy, built from
-//! Go modules that are pinned below `tests/tools`, and the etcd of this Debian, which is older.
+//! Programs that the tests run beside Sluice: a Kubernetes control plane and its proxy, helm and
+//! kubeconform, built from Go modules that are pinned below `tests/tools`, and the etcd of this
+//! Debian, which is older.
 //!
 //! Built once for each content of those directories, and kept outside the clone. When they are
 //! there, nothing is started and no network is used. It installs nothing but Go, and that only where
@@ -8,6 +9,7 @@
 mod cache;
 mod debian;
 mod go;
+mod openapi;
 
 use std::{
     fmt::{self, Write as _},
@@ -38,21 +40,33 @@ struct Module {
     stamps: &'static [(&'static str, &'static str)],
 }
 
-const MODULES: &[Module] = &[Module {
-    directory: "kubernetes",
-    variable: "SLUICE_KUBERNETES",
-    title: "building etcd, kube-apiserver, kube-controller-manager and kube-proxy, once (5 to \
-            15 minutes of two CPUs)",
-    packages: ".",
-    names: &[
-        ("etcd", "kubernetes"),
-        ("kube-apiserver", "kubernetes"),
-        ("kube-controller-manager", "kubernetes"),
-        ("kube-proxy", "kubernetes"),
-    ],
-    stamps: &[("k8s.io/component-base/version.gitVersion", "k8s.io/kubernetes")],
-}];
+const MODULES: &[Module] = &[
+    Module {
+        directory: "kubernetes",
+        variable: "SLUICE_KUBERNETES",
+        title: "building etcd, kube-apiserver, kube-controller-manager and kube-proxy, once (5 to \
+                15 minutes of two CPUs)",
+        packages: ".",
+        names: &[
+            ("etcd", "kubernetes"),
+            ("kube-apiserver", "kubernetes"),
+            ("kube-controller-manager", "kubernetes"),
+            ("kube-proxy", "kubernetes"),
+        ],
+        stamps: &[("k8s.io/component-base/version.gitVersion", "k8s.io/kubernetes")],
+    },
+    Module {
+        directory: "chart",
+        variable: "SLUICE_CHART_TOOLS",
+        title: "building helm and kubeconform, once (2 to 5 minutes of two CPUs)",
+        packages: "tool",
+        names: &[],
+        stamps: &[],
+    },
+];
 
+/// The variable that names the directory of Kubernetes' OpenAPI document.
+const OPENAPI: &str = "SLUICE_OPENAPI";
 /// The variable that names the directory of the old etcd.
 const OLD_ETCD: &str = "SLUICE_OLD_ETCD";
 
@@ -86,13 +100,19 @@ pub(crate) fn ensure() -> Result<Tools> {
     for module in MODULES {
         places.push((module.variable, module.ensure(&cache)?));
     }
+    places.push((OPENAPI, openapi::ensure(&cache, &source("kubernetes"))?));
     places.push((OLD_ETCD, debian::ensure(&cache, "etcd-server", "usr/bin")?));
     Ok(Tools { places })
 }
 
+/// The directory of a Go module.
+fn source(name: &str) -> PathBuf {
+    workspace::root().join("tests/tools").join(name)
+}
+
 impl Module {
     fn ensure(&self, cache: &Cache) -> Result<PathBuf> {
-        let source = workspace::root().join("tests/tools").join(self.directory);
+        let source = source(self.directory);
         let content = cache::fingerprint(&source)?;
         cache.ensure(&format!("{}-{content}", self.directory), |target| self.build(&source, target))
     }
