@@ -1,12 +1,16 @@
-//! The network between nodes: one layer-2 segment, in a namespace of its own.
+//! The network between nodes and outside hosts, in a namespace of its own.
 //!
-//! Every member has a device `uplink` on it, and a default route to the fabric's own address, which
-//! forwards nothing: a packet that leaks out of a node ends there and can be seen.
-//! Called by [`crate::lab`].
+//! Every member has a device `uplink` towards it, and a default route that ends at it: it forwards
+//! nothing but what is for a member, so a packet that leaks out of a node ends there and can be
+//! seen. What the device `uplink` is, and how pods of other nodes are reached, is the lab's
+//! [`Uplink`]. Called by [`crate::lab`].
+
+mod tun;
+mod uplink;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use anyhow::Result;
@@ -16,44 +20,55 @@ use crate::{
     addresses::{FABRIC_PREFIX_LENGTHS, pod_cidrs},
 };
 
+use tun::Relay;
+pub use uplink::Uplink;
+
 const GATEWAY: Addresses = Addresses::on_fabric(1);
 
 /// The device that joins a host to the fabric.
 pub(crate) const UPLINK: &str = "uplink";
 
-/// The segment.
+/// The network.
 pub(crate) struct Fabric {
     namespace: NetNs,
+    uplink: Uplink,
     members: Mutex<Vec<Member>>,
 }
 
-/// A host on the segment.
+/// A host on the network.
 struct Member {
+    name: String,
     namespace: Arc<NetNs>,
     addresses: Addresses,
     /// The number of a node, whose pods are reached through it.
     node: Option<u8>,
+    /// Carries its packets, where the kernel doesn't.
+    _relay: Option<Relay>,
 }
 
 impl Fabric {
-    /// A segment without members.
-    pub(crate) fn create(namespaces: &Path) -> Result<Self> {
+    /// A network without members.
+    pub(crate) fn create(namespaces: &Path, uplink: Uplink) -> Result<Self> {
         let namespace = NetNs::create(namespaces.join("fabric"))?;
         silence_duplicate_address_detection(&namespace)?;
-        let (v4, v6) = FABRIC_PREFIX_LENGTHS;
-        let Addresses { v4: gateway_v4, v6: gateway_v6 } = GATEWAY;
-        namespace.ip(&format!(
-            "link add name fabric type bridge mcast_snooping 0
-             link set fabric up
-             address add {gateway_v4}/{v4} dev fabric
-             address add {gateway_v6}/{v6} dev fabric nodad"
-        ))?;
-        Ok(Self { namespace, members: Mutex::new(Vec::new()) })
+        uplink.prepare(&namespace)?;
+        Ok(Self { namespace, uplink, members: Mutex::new(Vec::new()) })
     }
 
     /// The namespace, to watch what crosses the fabric.
     pub(crate) fn namespace(&self) -> &NetNs {
         &self.namespace
+    }
+
+    /// The kind of uplink.
+    pub(crate) fn uplink(&self) -> Uplink {
+        self.uplink
+    }
+
+    /// The members, by name.
+    pub(crate) fn hosts(&self) -> Vec<(String, Arc<NetNs>)> {
+        let members = self.members();
+        members.iter().map(|host| (host.name.clone(), Arc::clone(&host.namespace))).collect()
     }
 
     /// Joins a host; `node` is its number if pods are reached through it. Routes to pods are added
@@ -65,42 +80,59 @@ impl Fabric {
         addresses: Addresses,
         node: Option<u8>,
     ) -> Result<()> {
-        let mut members = self.members.lock().expect("no thread panics while it joins a host");
+        let relay = self.uplink.connect(&self.namespace, host, name)?;
         let (v4, v6) = FABRIC_PREFIX_LENGTHS;
-        let path = host.path().display();
-        self.namespace.ip(&format!(
-            "link add name {name} type veth peer name {UPLINK} netns {path}
-             link set dev {name} master fabric up"
-        ))?;
-        let mut lines = format!(
-            "link set {UPLINK} up
+        host.ip(&format!(
+            "link set dev {UPLINK} up
              address add {}/{v4} dev {UPLINK}
-             address add {}/{v6} dev {UPLINK} nodad
-             route add default via {}
-             route add default via {}\n",
-            addresses.v4, addresses.v6, GATEWAY.v4, GATEWAY.v6
-        );
-        for other in members.iter() {
-            lines += &routes(other);
-        }
-        host.ip(&lines)?;
-        let member = Member { namespace: Arc::clone(host), addresses, node };
-        if member.node.is_some() {
-            for other in members.iter() {
-                other.namespace.ip(&routes(&member))?;
-            }
-        }
+             address add {}/{v6} dev {UPLINK} nodad\n{}",
+            addresses.v4,
+            addresses.v6,
+            self.uplink.default_routes()
+        ))?;
+        let member = Member {
+            name: name.to_owned(),
+            namespace: Arc::clone(host),
+            addresses,
+            node,
+            _relay: relay,
+        };
+        let mut members = self.members();
+        self.uplink.introduce(&self.namespace, &member, &members)?;
         members.push(member);
         Ok(())
     }
+
+    /// Routes `prefixes` to the member `name`, from every member that is no node.
+    pub(crate) fn route(&self, prefixes: &[&str], name: &str) -> Result<()> {
+        let members = self.members();
+        let Some(to) = members.iter().find(|member| member.name == name) else {
+            anyhow::bail!("no host {name} is on the fabric");
+        };
+        self.uplink.route(&self.namespace, prefixes, to, &members)
+    }
+
+    fn members(&self) -> MutexGuard<'_, Vec<Member>> {
+        self.members.lock().expect("no thread panics while it joins a host")
+    }
 }
 
-/// Lines of `ip` that route to the pods behind `member`.
-fn routes(member: &Member) -> String {
-    let Some(node) = member.node else { return String::new() };
-    let [v4, v6] = pod_cidrs(node);
-    let Addresses { v4: via_v4, v6: via_v6 } = member.addresses;
-    format!("route add {v4} via {via_v4}\nroute add {v6} via {via_v6}\n")
+impl Member {
+    /// The prefixes of the pods behind it.
+    fn pods(&self) -> Vec<String> {
+        self.node.map(|node| pod_cidrs(node).to_vec()).unwrap_or_default()
+    }
+
+    /// Lines of `ip` that route `prefixes` to it, from another member on the same segment.
+    fn routes<'a>(&self, prefixes: impl IntoIterator<Item = &'a str>) -> String {
+        let via = |prefix: &str| -> std::net::IpAddr {
+            if prefix.contains(':') { self.addresses.v6.into() } else { self.addresses.v4.into() }
+        };
+        prefixes
+            .into_iter()
+            .map(|prefix| format!("route add {prefix} via {}\n", via(prefix)))
+            .collect()
+    }
 }
 
 /// Makes IPv6 addresses usable at once.

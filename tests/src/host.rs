@@ -8,17 +8,18 @@ use std::{
     net::{IpAddr, SocketAddr},
     process::Command,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::{
-    Addresses, Cgroup, Counters, Family, NetNs, Server, TcpClient, UdpClient, Wire,
+    Addresses, Cgroup, Counters, Crowd, Family, Load, NetNs, Server, TcpClient, UdpClient, Wire,
     client::Session,
+    ioctl,
     lab::Shared,
-    offload,
-    probe::{PingRequest, Report, Request},
+    probe::{BindRequest, CrowdAnswer, Failure, PingRequest, Report, Request},
     process::{enter_cgroup, enter_namespace},
 };
 
@@ -137,6 +138,30 @@ impl Host {
         UdpClient::new(self, to)
     }
 
+    /// Opens many TCP connections and keeps them, in one process; each has been asked once.
+    pub fn crowd(
+        &self,
+        to: SocketAddr,
+        connections: usize,
+        patience_ms: u64,
+    ) -> Result<(Crowd, CrowdAnswer)> {
+        Crowd::gather(self, to, connections, patience_ms)
+    }
+
+    /// Makes TCP connections one after the other for so long, in a process of its own.
+    pub fn load(&self, to: SocketAddr, duration: Duration) -> Result<Load> {
+        Load::start(self, to, duration)
+    }
+
+    /// Whether a process of this host may bind a port, for UDP if `datagrams`, else for TCP.
+    pub fn bind(&self, address: SocketAddr, datagrams: bool) -> Result<Result<(), Failure>> {
+        match self.request(&Request::Bind(BindRequest { address, datagrams }))? {
+            Report::Bound => Ok(Ok(())),
+            Report::Failure(failure) => Ok(Err(failure)),
+            other => anyhow::bail!("the probe answered a wish for a port with {other:?}"),
+        }
+    }
+
     /// Sends an echo request; `None` when no reply came within `patience_ms`.
     pub fn ping(&self, to: IpAddr, patience_ms: u64) -> Result<Option<IpAddr>> {
         match self.request(&Request::Ping(PingRequest { to, timeout_ms: patience_ms }))? {
@@ -152,7 +177,7 @@ impl Host {
 
     /// Has a device of this host finish checksums in software, before packets leave by it.
     pub fn finish_checksums_on(&self, device: &str) -> Result<()> {
-        offload::set(self.namespace(), device, false)
+        ioctl::offload_checksums(self.namespace(), device, false)
     }
 
     /// The other end of the veth `device` of this host, as `node` names it.

@@ -18,10 +18,11 @@ use anyhow::{Context as _, Result, bail};
 use rustix::mount::{MountFlags, mount};
 
 use crate::{
-    Addresses, Cgroup, Host, NetNs, Node, Process, Wire, Wiring,
+    Addresses, Cgroup, Host, NetNs, Node, Process, Uplink, Wire, Wiring,
     fabric::{Fabric, silence_duplicate_address_detection},
     identity::Identity,
     leftovers,
+    martians::KernelLog,
     probe::ProbeProgram,
 };
 
@@ -32,6 +33,7 @@ const FIRST_OUTSIDE: u8 = 200;
 pub struct Lab {
     shared: Arc<Shared>,
     janitor: Option<(Process, ChildStdin)>,
+    log: KernelLog,
 }
 
 /// What hosts of a lab need of it.
@@ -48,11 +50,20 @@ pub(crate) struct Shared {
 impl Lab {
     /// A lab without hosts, for a test.
     pub fn new() -> Result<Self> {
-        Self::with_probe(ProbeProgram::beside_test()?)
+        Self::with_uplinks(Uplink::Ethernet)
+    }
+
+    /// A lab whose hosts will have uplinks of this kind.
+    pub fn with_uplinks(uplink: Uplink) -> Result<Self> {
+        Self::build(ProbeProgram::beside_test()?, uplink)
     }
 
     /// A lab without hosts, for a program that brings the probe along.
     pub fn with_probe(probe: ProbeProgram) -> Result<Self> {
+        Self::build(probe, Uplink::Ethernet)
+    }
+
+    fn build(probe: ProbeProgram, uplink: Uplink) -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
             bail!("the lab makes network namespaces, cgroups and BPF programs: run it as root");
         }
@@ -62,14 +73,15 @@ impl Lab {
         }
         let identity = Identity::next()?;
         let janitor = Some(start_janitor(&probe, &identity)?);
-        let made = Self::make(identity.clone(), probe);
+        let log = KernelLog::from_now()?;
+        let made = Self::make(identity.clone(), probe, uplink);
         if made.is_err() {
             leftovers::remove(&identity)?;
         }
-        Ok(Self { shared: Arc::new(made?), janitor })
+        Ok(Self { shared: Arc::new(made?), janitor, log })
     }
 
-    fn make(identity: Identity, probe: ProbeProgram) -> Result<Shared> {
+    fn make(identity: Identity, probe: ProbeProgram, uplink: Uplink) -> Result<Shared> {
         let directory = identity.directory();
         let namespaces = directory.join("netns");
         let bpffs = directory.join(leftovers::BPFFS);
@@ -79,7 +91,7 @@ impl Lab {
         mount("bpf", &bpffs, "bpf", MountFlags::empty(), None)
             .with_context(|| format!("cannot mount bpffs at {}", bpffs.display()))?;
         let cgroup = Cgroup::root()?.create(&identity.name())?;
-        let fabric = Fabric::create(&namespaces)?;
+        let fabric = Fabric::create(&namespaces, uplink)?;
         let (nodes, outside) = (AtomicU8::new(1), AtomicU8::new(0));
         Ok(Shared { identity, directory, cgroup, fabric, probe, nodes, outside })
     }
@@ -99,6 +111,11 @@ impl Lab {
         silence_duplicate_address_detection(host.namespace())?;
         self.shared.fabric.join(&host.namespace_handle(), name, addresses, None)?;
         Ok(host.with_addresses(addresses))
+    }
+
+    /// Routes `prefixes` to `node`, from every outside host there is.
+    pub fn route(&self, prefixes: &[&str], node: &Node) -> Result<()> {
+        self.shared.fabric.route(prefixes, node.name())
     }
 
     /// Watches what leaves the device `uplink` of `host`, from the other side.
@@ -156,8 +173,17 @@ impl Shared {
     }
 }
 
+impl Lab {
+    /// What the kernels of nodes and outside hosts took for a packet with an impossible source: martians are logged, and
+    /// the reverse path filter is strict, on every device of every node.
+    fn suspicions(&mut self) -> Result<Vec<String>> {
+        self.log.suspicions(&self.shared.fabric.hosts())
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
+        let suspicions = self.suspicions();
         if let Err(error) = leftovers::remove(&self.shared.identity) {
             eprintln!("{} was not removed: {error:#}", self.shared.identity.name());
             if !std::thread::panicking() {
@@ -168,6 +194,12 @@ impl Drop for Lab {
             drop(stdin);
             // It finds nothing left to do; if it hangs, dropping it kills it.
             let _ = process.wait(Duration::from_secs(5));
+        }
+        match suspicions {
+            Ok(suspicions) if suspicions.is_empty() => {}
+            // A test that has failed already says so too.
+            other if std::thread::panicking() => eprintln!("impossible sources: {other:#?}"),
+            other => panic!("packets with an impossible source: {other:#?}"),
         }
     }
 }

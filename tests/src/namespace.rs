@@ -74,18 +74,29 @@ impl NetNs {
 
     /// Runs lines of `ip` in the namespace, in one process.
     pub fn ip(&self, lines: &str) -> Result<()> {
-        let mut command = Command::new("ip");
+        self.batch("ip", lines)
+    }
+
+    /// Runs lines of `bridge` in the namespace, in one process.
+    pub fn bridge(&self, lines: &str) -> Result<()> {
+        self.batch("bridge", lines)
+    }
+
+    fn batch(&self, program: &str, lines: &str) -> Result<()> {
+        let mut command = Command::new(program);
         command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
         enter_namespace(&mut command, self)?;
-        let mut child = command.spawn().context("cannot run ip: install iproute2")?;
+        let mut child =
+            command.spawn().with_context(|| format!("cannot run {program}: install iproute2"))?;
         let mut stdin = child.stdin.take().expect("stdin is a pipe");
-        // An `ip` that fails early may close its input; its message says more than EPIPE.
+        // A program that fails early may close its input; its message says more than EPIPE.
         let written = stdin.write_all(lines.as_bytes()).and_then(|()| stdin.write_all(b"\n"));
         drop(stdin);
         let output = child.wait_with_output()?;
         if !output.status.success() || written.is_err() {
             let message = String::from_utf8_lossy(&output.stderr);
-            bail!("ip in {}: {}\nlines were:\n{lines}", self.path.display(), message.trim());
+            let path = self.path.display();
+            bail!("{program} in {path}: {}\nlines were:\n{lines}", message.trim());
         }
         Ok(())
     }

@@ -121,6 +121,11 @@ impl Node {
         self.pods.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The MTU of its pods' devices.
+    pub(crate) fn pod_mtu(&self) -> u16 {
+        self.shared.fabric.uplink().pod_mtu()
+    }
+
     /// The ranges its pods' addresses come from.
     pub(crate) fn pod_cidrs(&self) -> [String; 2] {
         pod_cidrs(self.number)

@@ -5,8 +5,10 @@
 //! as JSON lines on standard output. The binary `sluice-probe` calls [`run`]; `sluice-example`
 //! brings the same code along as a hidden subcommand.
 
+mod bind;
 mod client;
 mod conversation;
+mod load;
 mod pattern;
 mod ping;
 mod report;
@@ -29,8 +31,11 @@ use anyhow::{Context as _, Result, bail};
 use crate::{identity::Identity, leftovers};
 
 pub use pattern::Pattern;
-pub use report::{Answer, BulkAnswer, Failure, Phase, Report, Trouble};
-pub use request::{Bulk, PingRequest, Request, TcpRequest, UdpRequest};
+pub use report::{Answer, BulkAnswer, CrowdAnswer, Failure, LoadAnswer, Phase, Report, Trouble};
+pub use request::{
+    BindRequest, Bulk, Common, CrowdRequest, LoadRequest, PingRequest, Question, Request,
+    TcpRequest, UdpRequest,
+};
 
 /// What the probe is started as.
 #[derive(Debug, clap::Subcommand)]

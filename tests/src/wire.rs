@@ -23,6 +23,8 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 /// A device of a host, listened to from the moment it was opened.
 pub struct Wire {
     device: String,
+    /// Length of the link-layer header.
+    header: usize,
     socket: Socket,
 }
 
@@ -39,7 +41,9 @@ impl Wire {
             socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
             Ok(socket)
         })?;
-        Ok(Self { device: device.to_owned(), socket })
+        let links = namespace.ip_json(&["link", "show", "dev", device])?;
+        let header = if links[0]["link_type"] == "none" { 0 } else { ETHERNET_HEADER };
+        Ok(Self { device: device.to_owned(), header, socket })
     }
 
     /// Sends a frame as it is.
@@ -93,7 +97,7 @@ impl Wire {
                 Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => continue,
                 Err(error) => return Err(error.into()),
             };
-            if let Some(seen) = buffer[..length].get(ETHERNET_HEADER..).and_then(Seen::parse) {
+            if let Some(seen) = buffer[..length].get(self.header..).and_then(Seen::parse) {
                 return Ok(Some(seen));
             }
             if left.is_zero() {

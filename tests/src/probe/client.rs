@@ -4,12 +4,13 @@ use std::io::{self, BufRead as _, Write as _};
 
 use anyhow::{Context as _, Result};
 
-use super::{Report, Request, ping, tcp, udp};
+use super::{Report, Request, bind, load, ping, tcp, udp};
 
 enum Kept {
     Nothing,
     Tcp(tcp::Connection),
     Udp(udp::Datagrams),
+    Crowd(load::Crowd),
 }
 
 /// Does requests until standard input ends.
@@ -32,7 +33,7 @@ fn answer(request: &Request, kept: &mut Kept) -> Result<Report> {
         Request::Tcp(request) => {
             let (connection, report) = tcp::request(request);
             *kept = match connection {
-                Some(connection) if request.keep => Kept::Tcp(connection),
+                Some(connection) if request.common.keep => Kept::Tcp(connection),
                 _ => Kept::Nothing,
             };
             report
@@ -40,7 +41,7 @@ fn answer(request: &Request, kept: &mut Kept) -> Result<Report> {
         Request::Udp(request) => {
             let (datagrams, report) = udp::request(request);
             *kept = match datagrams {
-                Some(datagrams) if request.keep => Kept::Udp(datagrams),
+                Some(datagrams) if request.common.keep => Kept::Udp(datagrams),
                 _ => Kept::Nothing,
             };
             report
@@ -48,8 +49,16 @@ fn answer(request: &Request, kept: &mut Kept) -> Result<Report> {
         Request::Again => match kept {
             Kept::Tcp(connection) => connection.ask(),
             Kept::Udp(datagrams) => datagrams.ask(),
+            Kept::Crowd(crowd) => crowd.ask(),
             Kept::Nothing => anyhow::bail!("nothing was kept to ask again"),
         },
         Request::Ping(request) => ping::request(request),
+        Request::Crowd(request) => {
+            let (crowd, report) = load::gather(request);
+            *kept = Kept::Crowd(crowd);
+            report
+        }
+        Request::Load(request) => load::one_by_one(request),
+        Request::Bind(request) => bind::request(request),
     })
 }

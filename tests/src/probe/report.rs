@@ -21,6 +21,12 @@ pub enum Report {
     Failure(Failure),
     /// The server listens.
     Ready,
+    /// Many connections were asked, each once.
+    Crowd(CrowdAnswer),
+    /// Connections were made one after the other.
+    Load(LoadAnswer),
+    /// A port was bound, and let go of.
+    Bound,
 }
 
 /// Who answered, and what both sides saw.
@@ -53,6 +59,24 @@ pub struct BulkAnswer {
     pub download_fault: Option<u64>,
     /// How long it took.
     pub took_us: u64,
+}
+
+/// What came of asking many connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrowdAnswer {
+    /// How many answered.
+    pub answered: usize,
+    /// How the others failed; they are not asked again.
+    pub failures: Vec<Failure>,
+}
+
+/// What came of connections one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadAnswer {
+    /// Which endpoint answered, in this order.
+    pub endpoints: Vec<SocketAddr>,
+    /// How the others failed.
+    pub failures: Vec<Failure>,
 }
 
 /// What a request was doing.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write as _},
-    net::{SocketAddr, UdpSocket},
+    net::SocketAddr,
     thread,
 };
 
@@ -22,7 +22,7 @@ pub(super) fn run(name: &str, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Result<
     let sockets = udp
         .iter()
         .map(|&address| {
-            UdpSocket::bind(address).with_context(|| format!("cannot serve UDP on {address}"))
+            udp::listen(address).with_context(|| format!("cannot serve UDP on {address}"))
         })
         .collect::<Result<Vec<_>>>()?;
     let mut output = io::stdout().lock();

@@ -9,7 +9,7 @@ use std::{
 use rustix::net::{RecvFlags, recvfrom};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Failure, Phase, Trouble};
+use super::{Common, Failure, Phase, Trouble};
 
 /// A clock and a phase, to report failures with.
 pub(super) struct Stopwatch {
@@ -31,29 +31,35 @@ impl Stopwatch {
     }
 }
 
-/// A socket for `to`, bound to the port it shall come from, and the address to use with it.
-pub(super) fn open(
-    to: SocketAddr,
-    kind: Type,
-    mapped: bool,
-    from_port: Option<u16>,
-) -> io::Result<(Socket, SockAddr)> {
-    let to = match to.ip() {
-        IpAddr::V4(address) if mapped => {
-            SocketAddr::new(address.to_ipv6_mapped().into(), to.port())
+/// A socket for what `common` says, bound to where it shall come from, and the address to use with
+/// it.
+pub(super) fn open(common: &Common, kind: Type) -> io::Result<(Socket, SockAddr)> {
+    let to = match common.to.ip() {
+        IpAddr::V4(address) if common.mapped => {
+            SocketAddr::new(address.to_ipv6_mapped().into(), common.to.port())
         }
-        _ => to,
+        _ => common.to,
     };
     let socket = Socket::new(Domain::for_address(to), kind, None)?;
-    if let Some(port) = from_port {
+    if common.from.is_some() || common.from_port.is_some() {
         let any: IpAddr =
             if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         if kind == Type::STREAM {
             socket.set_reuse_address(true)?;
         }
-        socket.bind(&SocketAddr::new(any, port).into())?;
+        let from = (common.from.unwrap_or(any), common.from_port.unwrap_or(0));
+        socket.bind(&SocketAddr::from(from).into())?;
     }
     Ok((socket, to.into()))
+}
+
+/// The address of a listener or a server's socket as it was asked for, not yet bound.
+pub(super) fn for_server(address: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
 }
 
 /// Receives a datagram, and says where it came from.
@@ -80,6 +86,17 @@ pub(super) fn report_icmp_errors(socket: &Socket, to: &SockAddr) -> io::Result<(
         Err(_) if to.is_ipv6() => Ok(()),
         other => other,
     }
+}
+
+/// No path MTU discovery: datagrams that are too long for a link are fragmented there.
+pub(super) fn allow_fragments(socket: &Socket, to: &SockAddr) -> io::Result<()> {
+    use std::os::fd::AsFd as _;
+    let (level, name, value) = if to.is_ipv6() {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
+    };
+    set_option(socket.as_fd(), level, name, &value.to_ne_bytes())
 }
 
 fn set_option(

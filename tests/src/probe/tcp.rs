@@ -44,11 +44,10 @@ pub(super) fn request(request: &TcpRequest) -> (Option<Connection>, Report) {
 }
 
 impl Connection {
-    fn open(request: &TcpRequest, watch: &Stopwatch) -> Result<Self, Failure> {
-        let patience = Duration::from_millis(request.timeout_ms);
+    pub(super) fn open(request: &TcpRequest, watch: &Stopwatch) -> Result<Self, Failure> {
+        let patience = Duration::from_millis(request.common.timeout_ms);
         let prepare = || {
-            let (socket, to) =
-                socket::open(request.to, Type::STREAM, request.mapped, request.from_port)?;
+            let (socket, to) = socket::open(&request.common, Type::STREAM)?;
             if !request.ip_options.is_empty() {
                 socket::set_ip_options(socket.as_fd(), &request.ip_options)?;
             }
@@ -72,7 +71,7 @@ impl Connection {
         self.ask_since(&Stopwatch::start()).map_or_else(Report::Failure, Report::Answer)
     }
 
-    fn ask_since(&mut self, watch: &Stopwatch) -> Result<Answer, Failure> {
+    pub(super) fn ask_since(&mut self, watch: &Stopwatch) -> Result<Answer, Failure> {
         self.try_ask(watch).map_err(|error| watch.failure(Phase::Exchange, &error))
     }
 
@@ -154,12 +153,9 @@ fn answer_http(
 
 /// The address of a listener as it was asked for, or why it can't listen.
 pub(super) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let (socket, bound) = socket::open(address, Type::STREAM, false, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
+    let socket = socket::for_server(address, Type::STREAM)?;
     socket.set_reuse_address(true)?;
-    socket.bind(&bound)?;
+    socket.bind(&address.into())?;
     socket.listen(1024)?;
     Ok(socket.into())
 }

@@ -40,11 +40,13 @@ pub(super) fn request(request: &UdpRequest) -> (Option<Datagrams>, Report) {
 
 impl Datagrams {
     fn open(request: &UdpRequest, watch: &Stopwatch) -> Result<Self, Failure> {
-        let UdpRequest { connected, size, .. } = *request;
+        let UdpRequest { connected, size, fragmented, ref common } = *request;
         let prepare = || {
-            let (socket, to) =
-                socket::open(request.to, Type::DGRAM, request.mapped, request.from_port)?;
-            socket.set_read_timeout(Some(Duration::from_millis(request.timeout_ms)))?;
+            let (socket, to) = socket::open(common, Type::DGRAM)?;
+            socket.set_read_timeout(Some(Duration::from_millis(common.timeout_ms)))?;
+            if fragmented {
+                socket::allow_fragments(&socket, &to)?;
+            }
             if !connected {
                 socket::report_icmp_errors(&socket, &to)?;
             }
@@ -108,6 +110,14 @@ impl Datagrams {
     }
 }
 
+/// A socket for [`serve`], or why there is none.
+pub(super) fn listen(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket::for_server(address, Type::DGRAM)?;
+    socket::allow_fragments(&socket, &address.into())?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
 /// Answers datagrams on `socket` until it fails.
 pub(super) fn serve(name: &str, socket: &UdpSocket) -> io::Result<()> {
     let endpoint = canonical(socket.local_addr()?);
@@ -129,7 +139,9 @@ pub(super) fn serve(name: &str, socket: &UdpSocket) -> io::Result<()> {
             .map(|offset| offset as u64);
         let who = Who { server: name.to_owned(), client_seen: canonical(from), endpoint };
         let nonce = u64::from_be_bytes(*nonce);
-        let answer = serde_json::to_vec(&DatagramRead { who, nonce, length, fault })?;
+        let mut answer = serde_json::to_vec(&DatagramRead { who, nonce, length, fault })?;
+        // As long as the question, so that what has to be fragmented one way has to be both ways.
+        answer.resize(length.max(answer.len()), b' ');
         // The client's business if the answer can't be delivered.
         let _ = socket.send_to(&answer, from);
     }

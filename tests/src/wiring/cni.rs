@@ -29,6 +29,7 @@ pub(super) fn add(node: &Node, pod: &Host, plugin: &str) -> Result<Addresses> {
         "bridge": "cni0",
         "isGateway": true,
         "hairpinMode": true,
+        "mtu": node.pod_mtu(),
         "ipam": {
             "type": "host-local",
             "dataDir": node.file("-ipam"),

@@ -21,9 +21,9 @@ pub(super) fn add(node: &Node, pod: &Host) -> Result<Addresses> {
         v6: Ipv6Addr::new(0xfd00, 0x10, 0x244, node.number().into(), 0, 0, 0, number.into()),
     };
     let Addresses { v4, v6 } = addresses;
-    let path = pod.namespace().path().display();
+    let (path, mtu) = (pod.namespace().path().display(), node.pod_mtu());
     node.namespace().ip(&format!(
-        "link add name {host_side} type veth peer name {POD_DEVICE} netns {path}
+        "link add name {host_side} mtu {mtu} type veth peer name {POD_DEVICE} netns {path} mtu {mtu}
          address add {GATEWAY_V6}/64 dev {host_side} nodad
          link set {host_side} up
          route add {v4}/32 dev {host_side}

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     env, fs,
     io::{BufRead as _, BufReader},
+    net::Ipv4Addr,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -12,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use lab::{Cgroup, Family, Lab, Wiring, packet, probe::Trouble};
+use lab::{Cgroup, Family, Lab, Uplink, Wiring, packet, probe::Trouble};
 
 use crate::cluster::eventually;
 
@@ -34,6 +35,91 @@ fn pods_talk_to_each_other_whatever_their_wiring() -> Result<()> {
                 assert_eq!(answer.server, server.name());
                 assert_eq!(answer.received_from, Some(server.udp(family)));
             }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn pods_of_two_nodes_talk_over_every_uplink_that_the_kernel_has() -> Result<()> {
+    for uplink in Uplink::ALL {
+        if !uplink.is_available()? {
+            println!("this kernel has no {uplink} devices");
+            continue;
+        }
+        let lab = Lab::with_uplinks(uplink)?;
+        let (a, b) = (lab.node("a", Wiring::Ptp)?, lab.node("b", Wiring::Routed)?);
+        let outside = lab.outside("outside")?;
+        lab.route(&["198.51.100.0/24", "fd00:198:51:100::/64"], &a)?;
+        let client = a.pod("client")?;
+        let far = b.pod("far")?.serve(8080, 5353)?;
+        let own = b.serve(8080, 5353)?;
+        for family in Family::BOTH {
+            let answer = client.tcp(far.tcp(family)).ask()?;
+            assert_eq!(answer.client_seen.ip(), client.address(family), "{uplink}");
+            let answer = client.udp(far.udp(family)).size(1400).ask()?;
+            assert_eq!(answer.received_from, Some(far.udp(family)), "{uplink}");
+            let bulk = client.tcp(far.tcp(family)).bulk(2_000_000, 2_000_000)?;
+            assert_eq!((bulk.upload_fault, bulk.download_fault), (None, None), "{uplink}");
+            let answer = outside.tcp(own.tcp(family)).ask()?;
+            assert_eq!(answer.client_seen.ip(), outside.address(family), "{uplink}");
+        }
+        let wire = lab.watch_fabric("a")?;
+        outside.udp("198.51.100.7:9".parse()?).patience_ms(20).attempt()?.ok();
+        wire.expect(Duration::from_secs(1), |seen| seen.destination().port() == 9)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_lab_with_a_martian_says_so_at_its_end() -> Result<()> {
+    for uplink in [Uplink::Ethernet, Uplink::Tun] {
+        let lab = Lab::with_uplinks(uplink)?;
+        let node = lab.node("a", Wiring::Ptp)?;
+        let outside = lab.outside("outside")?;
+        // An address of the node, used by somebody else.
+        let stolen = Ipv4Addr::new(10, 244, 1, 1);
+        for host in [&*node, &outside] {
+            host.namespace().ip(&format!("address add {stolen}/32 dev lo"))?;
+        }
+        let to = (node.address(Family::V4), 9).into();
+        outside.udp(to).from(stolen.into()).patience_ms(50).attempt()?.ok();
+        let ended = catch_unwind(AssertUnwindSafe(|| drop(lab)));
+        let panic = ended.err().context("the lab ended as if nothing had happened")?;
+        let said = panic.downcast_ref::<String>().context("it said something else")?;
+        assert!(said.contains("martian source"), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_crowd_stays_and_a_load_comes_and_goes() -> Result<()> {
+    let lab = Lab::new()?;
+    let node = lab.node("a", Wiring::Ptp)?;
+    let client = node.pod("client")?;
+    let server = node.pod("server")?.serve(8080, 5353)?;
+    let (mut crowd, opened) = client.crowd(server.tcp(Family::V6), 20, 1000)?;
+    assert_eq!((opened.answered, opened.failures.len()), (20, 0));
+    let load = client.load(server.tcp(Family::V4), Duration::from_millis(50))?;
+    assert_eq!(crowd.ask()?.answered, 20);
+    let made = load.finish()?;
+    assert!(made.failures.is_empty() && made.endpoints.contains(&server.tcp(Family::V4)));
+    drop(server);
+    let left = crowd.ask()?;
+    assert_eq!((left.answered, left.failures.len()), (0, 20));
+    Ok(())
+}
+
+#[test]
+fn a_port_is_free_or_not() -> Result<()> {
+    let lab = Lab::new()?;
+    let node = lab.node("a", Wiring::Ptp)?;
+    let server = node.serve(8080, 5353)?;
+    for family in Family::BOTH {
+        for (address, datagrams) in [(server.tcp(family), false), (server.udp(family), true)] {
+            let taken = node.bind(address, datagrams)?;
+            assert_eq!(taken.unwrap_err().trouble, Trouble::Other(libc::EADDRINUSE));
+            assert!(node.bind((address.ip(), 4711).into(), datagrams)?.is_ok());
         }
     }
     Ok(())

@@ -1,0 +1,249 @@
+//! Kinds of uplink: what the device towards other machines is, and how pods of other nodes are
+//! reached.
+
+use std::{env, fmt, process};
+
+use anyhow::Result;
+
+use super::{GATEWAY, Member, Relay, UPLINK};
+use crate::{
+    Addresses, NetNs,
+    addresses::{FABRIC_PREFIX_LENGTHS, pod_cidrs},
+};
+
+/// The overlay's device on every node.
+const OVERLAY: &str = "overlay";
+/// The VLAN of [`Uplink::Vlan`].
+const VLAN: u16 = 5;
+
+/// A kind of uplink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Uplink {
+    /// An Ethernet device. Pods of other nodes are routed over it.
+    Ethernet,
+    /// A VLAN on an Ethernet device that has no address itself.
+    Vlan,
+    /// A bond of two Ethernet devices, one of them in use.
+    Bond,
+    /// An Ethernet device, and a VXLAN overlay between the nodes for pods, as Flannel makes it.
+    Vxlan,
+    /// A layer-3-only device: packets start with the IP header.
+    Tun,
+}
+
+impl Uplink {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Ethernet, Self::Vlan, Self::Bond, Self::Vxlan, Self::Tun];
+
+    /// Whether this kernel has such devices.
+    pub fn is_available(self) -> Result<bool> {
+        let scratch = format!("sluice-lab-scratch-{}-{self}", process::id());
+        let namespace = NetNs::create(env::temp_dir().join(scratch))?;
+        Ok(match self {
+            Self::Ethernet => true,
+            Self::Vlan => {
+                namespace.ip("link add x type veth peer name y")?;
+                namespace.ip(&format!("link add link x name z type vlan id {VLAN}")).is_ok()
+            }
+            Self::Bond => namespace.ip("link add x type bond mode active-backup").is_ok(),
+            Self::Vxlan => namespace.ip("link add x type vxlan id 1 dstport 4789").is_ok(),
+            Self::Tun => crate::ioctl::make_tun(&namespace, "x").is_ok(),
+        })
+    }
+
+    /// The MTU of pods' devices.
+    pub(crate) fn pod_mtu(self) -> u16 {
+        match self {
+            // What VXLAN's headers leave of 1500.
+            Self::Vxlan => 1450,
+            _ => 1500,
+        }
+    }
+
+    /// Readies the namespace of the fabric.
+    pub(super) fn prepare(self, fabric: &NetNs) -> Result<()> {
+        let Addresses { v4: gateway_v4, v6: gateway_v6 } = GATEWAY;
+        if self == Self::Tun {
+            fabric.set_parameters(&[
+                ("ipv4/ip_forward", "1"),
+                ("ipv6/conf/all/forwarding", "1"),
+                ("ipv6/conf/default/forwarding", "1"),
+                // Judging sources is the nodes' business.
+                ("ipv4/conf/all/rp_filter", "0"),
+                ("ipv4/conf/default/rp_filter", "0"),
+            ])?;
+            return fabric.ip(&format!(
+                "address add {gateway_v4}/32 dev lo
+                 address add {gateway_v6}/128 dev lo nodad
+                 route add blackhole 0.0.0.0/0
+                 route add blackhole ::/0"
+            ));
+        }
+        let (v4, v6) = FABRIC_PREFIX_LENGTHS;
+        fabric.ip(&format!(
+            "link add name fabric type bridge mcast_snooping 0
+             link set fabric up
+             address add {gateway_v4}/{v4} dev fabric
+             address add {gateway_v6}/{v6} dev fabric nodad"
+        ))
+    }
+
+    /// Makes the device `uplink` in `host`, and its other end `name` in the fabric.
+    pub(super) fn connect(self, fabric: &NetNs, host: &NetNs, name: &str) -> Result<Option<Relay>> {
+        let path = host.path().display();
+        let in_bridge = format!("link set dev {name} master fabric up");
+        match self {
+            Self::Ethernet | Self::Vxlan => fabric.ip(&format!(
+                "link add name {name} type veth peer name {UPLINK} netns {path}
+                 {in_bridge}"
+            ))?,
+            Self::Vlan => {
+                fabric.ip(&format!(
+                    "link add name {name}-tag type veth peer name port0 netns {path}
+                     link set dev {name}-tag up
+                     link add link {name}-tag name {name} type vlan id {VLAN}
+                     {in_bridge}"
+                ))?;
+                host.ip(&format!(
+                    "link set dev port0 up
+                     link add link port0 name {UPLINK} type vlan id {VLAN}"
+                ))?;
+            }
+            Self::Bond => {
+                fabric.ip(&format!(
+                    "link add name {name} type veth peer name port0 netns {path}
+                     link add name {name}-2 type veth peer name port1 netns {path}
+                     {in_bridge}
+                     link set dev {name}-2 master fabric up"
+                ))?;
+                host.ip(&format!(
+                    "link add name {UPLINK} type bond mode active-backup primary port0 miimon 100
+                     link set dev port0 master {UPLINK}
+                     link set dev port1 master {UPLINK}"
+                ))?;
+            }
+            Self::Tun => {
+                let relay = Relay::start(fabric, name, host, UPLINK)?;
+                fabric.ip(&format!("link set dev {name} up"))?;
+                return Ok(Some(relay));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lines of `ip` for a member's way to everywhere else.
+    pub(super) fn default_routes(self) -> String {
+        match self {
+            Self::Tun => {
+                format!("route add 0.0.0.0/0 dev {UPLINK}\nroute add ::/0 dev {UPLINK}\n")
+            }
+            _ => format!(
+                "route add default via {}\nroute add default via {}\n",
+                GATEWAY.v4, GATEWAY.v6
+            ),
+        }
+    }
+
+    /// Makes a new member and its pods known to the others, and them to it.
+    pub(super) fn introduce(self, fabric: &NetNs, new: &Member, others: &[Member]) -> Result<()> {
+        match self {
+            Self::Ethernet | Self::Vlan | Self::Bond => {
+                let mut lines = String::new();
+                for other in others {
+                    lines += &other.routes(other.pods().iter().map(String::as_str));
+                    let to_new = new.routes(new.pods().iter().map(String::as_str));
+                    other.namespace.ip(&to_new)?;
+                }
+                new.namespace.ip(&lines)
+            }
+            Self::Vxlan => introduce_to_overlay(new, others),
+            Self::Tun => {
+                let own = new.addresses.both().map(|address| address.to_string());
+                let prefixes = own
+                    .iter()
+                    .chain(&new.pods())
+                    .map(|prefix| format!("route add {prefix} dev {}\n", new.name))
+                    .collect::<String>();
+                fabric.ip(&prefixes)
+            }
+        }
+    }
+
+    /// Routes `prefixes` to the member `to`, from every member that is no node.
+    pub(super) fn route(
+        self,
+        fabric: &NetNs,
+        prefixes: &[&str],
+        to: &Member,
+        members: &[Member],
+    ) -> Result<()> {
+        if self == Self::Tun {
+            let lines: String = prefixes
+                .iter()
+                .map(|prefix| format!("route add {prefix} dev {}\n", to.name))
+                .collect();
+            return fabric.ip(&lines);
+        }
+        let lines = to.routes(prefixes.iter().copied());
+        for member in members.iter().filter(|member| member.node.is_none()) {
+            member.namespace.ip(&lines)?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives a new node its overlay device, and both sides the way to each other. Addresses, neighbours
+/// and forwarding entries are fixed, as Flannel's agent writes them.
+fn introduce_to_overlay(new: &Member, others: &[Member]) -> Result<()> {
+    let Some(number) = new.node else { return Ok(()) };
+    let [v4, v6] = overlay_addresses(number);
+    let underlay = new.addresses.v4;
+    new.namespace.ip(&format!(
+        "link add name {OVERLAY} address {} type vxlan id 1 local {underlay} dev {UPLINK} dstport 4789 nolearning
+         link set dev {OVERLAY} up
+         address add {v4}/32 dev {OVERLAY}
+         address add {v6}/128 dev {OVERLAY} nodad",
+        hardware_address(number)
+    ))?;
+    for other in others {
+        let Some(other_number) = other.node else { continue };
+        show_way(&new.namespace, other_number, other.addresses)?;
+        show_way(&other.namespace, number, new.addresses)?;
+    }
+    Ok(())
+}
+
+/// Teaches a node the way to the pods of the node `number`, which has `addresses` on the fabric.
+fn show_way(node: &NetNs, number: u8, addresses: Addresses) -> Result<()> {
+    let hardware = hardware_address(number);
+    node.bridge(&format!("fdb add {hardware} dev {OVERLAY} dst {}", addresses.v4))?;
+    let mut lines = String::new();
+    for (prefix, via) in pod_cidrs(number).iter().zip(overlay_addresses(number)) {
+        lines += &format!(
+            "neighbour add {via} lladdr {hardware} dev {OVERLAY} nud permanent
+             route add {prefix} via {via} dev {OVERLAY} onlink\n"
+        );
+    }
+    node.ip(&lines)
+}
+
+/// The node's own addresses in the overlay: the first of its pods' prefixes.
+fn overlay_addresses(number: u8) -> [String; 2] {
+    pod_cidrs(number).map(|prefix| prefix.split('/').next().unwrap_or_default().to_owned())
+}
+
+fn hardware_address(number: u8) -> String {
+    format!("02:00:00:00:00:{number:02x}")
+}
+
+impl fmt::Display for Uplink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ethernet => "ethernet",
+            Self::Vlan => "vlan",
+            Self::Bond => "bond",
+            Self::Vxlan => "vxlan",
+            Self::Tun => "tun",
+        })
+    }
+}
