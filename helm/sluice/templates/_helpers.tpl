@@ -58,7 +58,14 @@ chart mounts it; metrics have to be reached from outside the node where a Servic
 {{- if .Values.metrics.serviceMonitor.enabled -}}
 {{- $_ := set $own "metrics-bind-address" "0.0.0.0:10249" -}}
 {{- end -}}
-{{- toYaml (merge (deepCopy .Values.config) $own) -}}
+{{- $config := merge (deepCopy .Values.config) $own -}}
+{{- /* `off` without quotes is YAML's word for false. */ -}}
+{{- range list "socket-lb-tcp" "socket-lb-udp" -}}
+{{- if eq (toString (get $config .)) "false" -}}
+{{- $_ := set $config . "off" -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $config -}}
 {{- end -}}
 
 {{/* An HTTP probe of the health server: `dict "path" … "root" $`. */}}
