@@ -185,10 +185,8 @@ where
     *found = met.rewrite;
     let is_reply = met.flags.contains(FlowFlags::REPLY);
     let is_masqueraded = met.flags.contains(FlowFlags::MASQUERADED);
-    if is_masqueraded && !evicted::keep_masquerade(env, &headers.tuple, found) {
-        return Verdict::TRANSLATED;
-    }
-    if met.settles(headers) {
+    let is_whole = !is_masqueraded || evicted::keep_masquerade(env, &headers.tuple, found);
+    if is_whole && met.settles(headers) {
         return if is_masqueraded { Verdict::SETTLE_MASQUERADED } else { Verdict::SETTLE };
     }
     // A half that is used keeps the other one from being evicted.

@@ -8,8 +8,8 @@ use std::{
 use bytemuck::Zeroable;
 use proxy_common::{
     Address, Backend, BackendFlags, BackendId, Be16, COUNTERS, Config, CountedSocket, Counter,
-    DeviceRole, FILTER_WORDS, FilterBits, FilterSlot, Frontend, MemberKey, MemberSets, Nanoseconds,
-    Protocol, Service, ServiceId, SlotRange, V4, V6,
+    DeviceRole, FILTER_WORDS, FilterBits, FilterSlot, Frontend, FrontendKind, MemberKey,
+    MemberSets, Nanoseconds, Protocol, Service, ServiceFlags, ServiceId, SlotRange, V4, V6,
 };
 
 use super::maps::FamilyMaps;
@@ -118,27 +118,74 @@ impl Machine {
         *word = slot.write(*word, slot.read(*word).union(bits));
     }
 
-    /// Programs a frontend that leads to `backends`, all of them in the cluster set.
+    /// Programs a frontend that leads to `backends`, none of them on this node.
     pub fn serve<A: FamilyOf>(
         &mut self,
         frontend: Frontend<A>,
         service: Service,
         backends: &[(A, u16)],
     ) {
-        let base = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-        for (index, (address, port)) in (0..).zip(backends) {
-            let id = BackendId::new(base + index + 1);
-            let backend = Backend::new(*address, Be16::new(*port), BackendFlags::empty());
-            A::of_mut(self).backends.insert(id, backend);
-            self.slots.insert(base + index, id);
-            self.mark(*address, FilterBits::BACKEND);
+        let backends: Vec<_> = backends
+            .iter()
+            .map(|(address, port)| Backend::new(*address, Be16::new(*port), BackendFlags::empty()))
+            .collect();
+        self.serve_backends(frontend, service, &backends);
+    }
+
+    /// Programs a frontend: all of `backends` are the cluster set, those on this node the local set.
+    pub fn serve_backends<A: FamilyOf>(
+        &mut self,
+        frontend: Frontend<A>,
+        service: Service,
+        backends: &[Backend<A>],
+    ) {
+        let cluster: Vec<_> = backends.iter().map(|backend| self.add_backend(*backend)).collect();
+        let is_local =
+            |(backend, _): &(&Backend<A>, _)| backend.flags.contains(BackendFlags::LOCAL);
+        let local = backends.iter().zip(&cluster).filter(is_local).map(|(_, id)| *id).collect();
+        if service.flags.contains(ServiceFlags::AFFINITY) {
+            for (sets, ids) in [(MemberSets::CLUSTER, &cluster), (MemberSets::LOCAL, &local)] {
+                for id in ids {
+                    let member = MemberKey { service: service.id, backend: *id };
+                    let members = self.members.entry(member).or_default();
+                    *members = members.union(sets);
+                }
+            }
         }
-        let count = u32::try_from(backends.len()).unwrap_or(u32::MAX);
-        let service = Service { cluster: SlotRange { base, count }, ..service };
+        let service =
+            Service { cluster: self.add_slots(cluster), local: self.add_slots(local), ..service };
         self.mark(frontend.address, FilterBits::FRONTEND);
+        let marker = match service.frontend_kind() {
+            Some(FrontendKind::ClusterIp) => Some(Frontend::cluster_ip_marker(frontend.address)),
+            Some(FrontendKind::NodePort) => {
+                Some(Frontend::node_port_marker(frontend.port, frontend.protocol))
+            }
+            _ => None,
+        };
         let services = &mut A::of_mut(self).services;
         services.insert(frontend, service);
-        services.insert(Frontend::cluster_ip_marker(frontend.address), Service::default());
+        services.extend(marker.map(|marker| (marker, Service::default())));
+    }
+
+    /// The id of `backend`, which it has from now on if it had none.
+    fn add_backend<A: FamilyOf>(&mut self, backend: Backend<A>) -> BackendId {
+        self.mark(backend.address, FilterBits::BACKEND);
+        let backends = &mut A::of_mut(self).backends;
+        let same =
+            |other: &Backend<A>| (other.address, other.port) == (backend.address, backend.port);
+        let known = backends.iter().find(|(_, other)| same(other)).map(|(id, _)| *id);
+        let last = backends.keys().map(|id| id.get()).max().unwrap_or(0);
+        let id = known.unwrap_or(BackendId::new(last + 1));
+        backends.insert(id, backend);
+        id
+    }
+
+    /// A fresh run of slots.
+    fn add_slots(&mut self, backends: Vec<BackendId>) -> SlotRange {
+        let number = |length| u32::try_from(length).unwrap_or(u32::MAX);
+        let range = SlotRange { base: number(self.slots.len()), count: number(backends.len()) };
+        self.slots.extend((range.base..).zip(backends));
+        range
     }
 
     /// What a counter stands at.

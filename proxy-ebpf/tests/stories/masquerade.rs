@@ -1,0 +1,290 @@
+//! The ports that masqueraded flows take, and the life of a flow that has four halves: they settle
+//! together and end together.
+
+use proxy_common::{
+    Be16, Counter, DropReason, FlowFlags, FrontendKind, Protocol, RejectReason, ServiceFlags,
+};
+use proxy_ebpf::{
+    env::FlowTable,
+    transport::Hook::{Egress, Ingress},
+    user::build::{End, tcp, tcp_syn, udp},
+    verdict::Decision,
+};
+
+use crate::{
+    edge::{away, here, load_balancer, node_port, outside, service},
+    stage::{Cast, Stage, for_both_families, node, ports},
+};
+
+for_both_families! {
+    a_port_of_a_socket_of_the_node_is_not_taken
+    a_node_port_is_not_taken
+    every_port_serves_one_flow_to_an_endpoint
+    without_room_for_all_halves_none_is_settled
+    a_syn_on_a_connection_that_has_ended_goes_elsewhere
+    a_rst_that_nobody_believes_ends_nothing
+    a_port_is_free_again_with_its_flow
+    a_direct_connection_takes_the_place_of_one_that_has_ended
+    a_refused_connection_is_tried_elsewhere
+    a_half_that_a_flood_evicted_at_egress_is_made_anew
+    a_half_that_a_flood_evicted_at_ingress_is_made_anew
+    a_flow_that_somebody_else_masquerades_settles
+    packets_without_a_flow_are_not_translated_by_halves
+}
+
+/// A node where every masqueraded packet takes one of these ports.
+fn with_ports<A: Cast>(count: u16) -> Stage {
+    Stage::edge_with::<A>(ServiceFlags::empty(), &[away()]).with_masquerade_ports(count)
+}
+
+/// A SYN or datagram that comes in and is about to leave.
+fn comes_in<A: Cast>(stage: &Stage, protocol: Protocol, port: u16) -> proxy_ebpf::user::UserPacket {
+    let client = (outside::<A>().0, port);
+    let packet = |to| match protocol {
+        Protocol::TCP => tcp_syn(client, to),
+        _ => udp(client, to),
+    };
+    stage.at_uplink().translates(Ingress, &packet(node_port()), &packet(away()));
+    packet(away()).packet()
+}
+
+fn a_port_of_a_socket_of_the_node_is_not_taken<A: Cast>() {
+    for protocol in [Protocol::TCP, Protocol::UDP] {
+        let mut stage = with_ports::<A>(2);
+        stage.machine.bound_ports.insert((Be16::new(61_000), protocol));
+        let out = stage.translated::<A>(Egress, &comes_in::<A>(&stage, protocol, 1000));
+        assert_eq!(ports::<A>(&out).0, 61_001);
+        let next = comes_in::<A>(&stage, protocol, 1001);
+        stage.counted(&[(Counter::FlowOpened, 2)]);
+        stage.drops::<A>(Egress, &next, DropReason::MasqueradePortsExhausted);
+        // It stays undecided. When the socket is gone, the port may be taken.
+        stage.machine.bound_ports.clear();
+        let out = stage.translated::<A>(Egress, &next);
+        assert_eq!(ports::<A>(&out).0, 61_000);
+    }
+}
+
+fn a_node_port_is_not_taken<A: Cast>() {
+    let mut stage = with_ports::<A>(2);
+    let kind = FrontendKind::NodePort;
+    stage.offer((node::<A>(), 61_001), service(kind, ServiceFlags::empty()), &[here()]);
+    for protocol in [Protocol::TCP, Protocol::UDP] {
+        let out = stage.translated::<A>(Egress, &comes_in::<A>(&stage, protocol, 1000));
+        assert_eq!(ports::<A>(&out).0, 61_000);
+    }
+    let next = comes_in::<A>(&stage, Protocol::TCP, 1001);
+    stage.counted(&[(Counter::FlowOpened, 3)]);
+    stage.drops::<A>(Egress, &next, DropReason::MasqueradePortsExhausted);
+}
+
+fn every_port_serves_one_flow_to_an_endpoint<A: Cast>() {
+    let mut stage = with_ports::<A>(4);
+    let other = (A::address(245, 10), 8080);
+    let mut seen: Vec<End<A>> = (0..4)
+        .map(|index| stage.connected((outside::<A>().0, 1000 + index), node_port(), away()))
+        .collect();
+    seen.sort_unstable();
+    let all: Vec<End<A>> = (61_000..61_004).map(|port| (node(), port)).collect();
+    assert_eq!(seen, all);
+    let next = comes_in::<A>(&stage, Protocol::TCP, 2000);
+    stage.counted(&[(Counter::FlowOpened, 1)]);
+    stage.drops::<A>(Egress, &next, DropReason::MasqueradePortsExhausted);
+    // Another endpoint is another matter.
+    let flags = ServiceFlags::empty();
+    stage.offer(load_balancer(), service(FrontendKind::LoadBalancer, flags), &[other]);
+    stage.connected((outside::<A>().0, 3000), load_balancer(), other);
+}
+
+fn without_room_for_all_halves_none_is_settled<A: Cast>() {
+    // How many flows are settled already, so that the fourth, third, … of four halves finds no room.
+    for max in 0..2 {
+        let mut stage = with_ports::<A>(100);
+        let client = outside();
+        let syn = |from, to| tcp_syn::<A>(from, to);
+        stage.at_uplink().translated::<A>(Ingress, &syn(client, node_port()).packet());
+        let seen = stage.masquerades(&syn(client, away()));
+        stage.translated::<A>(Ingress, &syn(away(), seen).ack().packet());
+        stage.translated::<A>(Egress, &syn(away(), client).ack().packet());
+        stage.counted(&[(Counter::FlowOpened, 1)]);
+        let before = stage.halves::<A>();
+        assert_eq!(before, [0, 0, 2, 2]);
+
+        A::of_mut(&mut stage.machine).flows_max = max;
+        let ack = |from, to| tcp::<A>(from, to).ack();
+        let packet = ack(client, node_port()).packet();
+        stage.drops::<A>(Ingress, &packet, DropReason::FlowTableFull);
+        stage.drops::<A>(Ingress, &packet, DropReason::FlowTableFull);
+        assert_eq!(stage.halves::<A>(), before);
+
+        A::of_mut(&mut stage.machine).flows_max = 2;
+        stage.translates(Ingress, &ack(client, node_port()), &ack(client, away()));
+        stage.translates(Egress, &ack(client, away()), &ack(seen, away()));
+        stage.counted(&[(Counter::FlowSettled, 1)]);
+        assert_eq!(stage.halves::<A>(), [2, 2, 0, 0]);
+    }
+}
+
+/// Ends the connection of [`outside`] to [`node_port`], which its endpoint sees as `seen`.
+fn end<A: Cast>(stage: &Stage, seen: End<A>, by_rst: bool) {
+    let last = |from, to| {
+        let packet = tcp::<A>(from, to);
+        if by_rst { packet.rst() } else { packet.fin().ack() }
+    };
+    if !by_rst {
+        let fin = |from, to| tcp::<A>(from, to).fin().ack();
+        stage.translates(Ingress, &fin(outside(), node_port()), &fin(outside(), away()));
+        stage.translates(Egress, &fin(outside(), away()), &fin(seen, away()));
+    }
+    stage.translates(Ingress, &last(away(), seen), &last(away(), outside()));
+    stage.translates(Egress, &last(away(), outside()), &last(node_port(), outside()));
+}
+
+/// The frontend leads to another endpoint from now on.
+fn replace<A: Cast>(stage: &mut Stage) -> End<A> {
+    let replacement = (A::address(245, 77), 9090);
+    let kind = FrontendKind::NodePort;
+    stage.offer(node_port(), service(kind, ServiceFlags::empty()), &[replacement]);
+    replacement
+}
+
+fn a_syn_on_a_connection_that_has_ended_goes_elsewhere<A: Cast>() {
+    for by_rst in [false, true] {
+        let mut stage = with_ports::<A>(100);
+        let seen = stage.connected(outside(), node_port(), away());
+        let replacement = replace::<A>(&mut stage);
+        end::<A>(&stage, seen, by_rst);
+        assert_eq!(stage.halves::<A>(), [2, 2, 0, 0]);
+        let syn = |to| tcp_syn(outside::<A>(), to);
+        stage.translates(Ingress, &syn(node_port()), &syn(replacement));
+        // Nothing is left of the old one: a forward half, its reply half and a pending one are new.
+        assert_eq!(stage.halves::<A>(), [0, 0, 1, 2]);
+        stage.counted(&[(Counter::FlowOpened, 1)]);
+        stage.connected((outside::<A>().0, 1), load_balancer(), away());
+    }
+}
+
+fn a_rst_that_nobody_believes_ends_nothing<A: Cast>() {
+    let mut stage = with_ports::<A>(100);
+    let seen = stage.connected(outside(), node_port(), away());
+    replace::<A>(&mut stage);
+    let guessed = |from, to| tcp::<A>(from, to).rst().numbered(9, 0);
+    stage.translates(Ingress, &guessed(outside(), node_port()), &guessed(outside(), away()));
+    stage.translates(Egress, &guessed(outside(), away()), &guessed(seen, away()));
+    let data = |from, to| tcp::<A>(from, to).ack().data(b"alive");
+    stage.translates(Ingress, &data(outside(), node_port()), &data(outside(), away()));
+    stage.translates(Egress, &data(outside(), away()), &data(seen, away()));
+    let syn = |to| tcp_syn(outside::<A>(), to);
+    stage.translates(Ingress, &syn(node_port()), &syn(away()));
+    assert_eq!(stage.halves::<A>(), [2, 2, 0, 0]);
+    stage.counted(&[]);
+}
+
+fn a_port_is_free_again_with_its_flow<A: Cast>() {
+    let mut stage = with_ports::<A>(1);
+    let seen = stage.connected(outside(), node_port(), away());
+    let next = comes_in::<A>(&stage, Protocol::TCP, 1000);
+    stage.counted(&[(Counter::FlowOpened, 1)]);
+    stage.drops::<A>(Egress, &next, DropReason::MasqueradePortsExhausted);
+    end::<A>(&stage, seen, true);
+    let out = stage.translated::<A>(Egress, &next);
+    assert_eq!(ports::<A>(&out).0, seen.1);
+    // The flow that had the port is gone as a whole.
+    assert_eq!(stage.halves::<A>(), [0, 0, 2, 2]);
+}
+
+fn a_direct_connection_takes_the_place_of_one_that_has_ended<A: Cast>() {
+    let mut stage = with_ports::<A>(100);
+    let seen = stage.connected(outside(), node_port(), away());
+    end::<A>(&stage, seen, false);
+    stage.passes::<A>(Ingress, &tcp_syn(outside::<A>(), away()).packet());
+    assert_eq!(stage.halves::<A>(), [0; 4]);
+}
+
+fn a_refused_connection_is_tried_elsewhere<A: Cast>() {
+    let mut stage = with_ports::<A>(100);
+    let syn = |from, to| tcp_syn::<A>(from, to);
+    let rst = |from, to| tcp::<A>(from, to).rst().ack();
+    stage.at_uplink();
+    stage.translates(Ingress, &syn(outside(), node_port()), &syn(outside(), away()));
+    let seen = stage.masquerades(&syn(outside(), away()));
+    stage.translates(Ingress, &rst(away(), seen), &rst(away(), outside()));
+    stage.translates(Egress, &rst(away(), outside()), &rst(node_port(), outside()));
+    let replacement = replace::<A>(&mut stage);
+    stage.translates(Ingress, &syn(outside(), node_port()), &syn(outside(), replacement));
+    stage.counted(&[(Counter::FlowOpened, 2)]);
+}
+
+/// A connection whose ends have agreed, and whose client hasn't gone on yet. What the endpoint sees.
+fn agreed<A: Cast>(stage: &mut Stage) -> End<A> {
+    let syn = |from, to| tcp_syn::<A>(from, to);
+    stage.at_uplink().translated::<A>(Ingress, &syn(outside(), node_port()).packet());
+    let seen = stage.masquerades(&syn(outside(), away()));
+    stage.translated::<A>(Ingress, &syn(away(), seen).ack().packet());
+    stage.translated::<A>(Egress, &syn(away(), outside()).ack().packet());
+    stage.counted(&[(Counter::FlowOpened, 1)]);
+    seen
+}
+
+fn a_half_that_a_flood_evicted_at_egress_is_made_anew<A: Cast>() {
+    let mut stage = with_ports::<A>(100);
+    agreed::<A>(&mut stage);
+    A::of(&stage.machine).new_src.borrow_mut().clear();
+    // The connection is lost, for the endpoint sees another port. Nothing leaks.
+    let ack = |from, to| tcp::<A>(from, to).ack();
+    for _ in 0..2 {
+        stage.translates(Ingress, &ack(outside(), node_port()), &ack(outside(), away()));
+        let seen = stage.masquerades(&ack(outside(), away()));
+        assert_eq!(seen.0, node());
+        let rst = |from, to| tcp::<A>(from, to).rst();
+        stage.translates(Ingress, &rst(away(), seen), &rst(away(), outside()));
+        stage.translates(Egress, &rst(away(), outside()), &rst(node_port(), outside()));
+    }
+}
+
+fn a_half_that_a_flood_evicted_at_ingress_is_made_anew<A: Cast>() {
+    let mut stage = with_ports::<A>(100);
+    let seen = agreed::<A>(&mut stage);
+    let key = crate::stage::tuple(away(), seen, Protocol::TCP);
+    A::of(&stage.machine).new_dst.borrow_mut().remove(&key);
+    let ack = |from, to| tcp::<A>(from, to).ack();
+    stage.translates(Ingress, &ack(outside(), node_port()), &ack(outside(), away()));
+    stage.translates(Egress, &ack(outside(), away()), &ack(seen, away()));
+    stage.translates(Ingress, &ack(away(), seen), &ack(away(), outside()));
+    stage.counted(&[(Counter::FlowSettled, 1)]);
+    assert_eq!(stage.halves::<A>(), [2, 2, 0, 0]);
+}
+
+fn a_flow_that_somebody_else_masquerades_settles<A: Cast>() {
+    // A CNI's own masquerade comes before our egress hook, and its undoing after our ingress hook:
+    // neither sees a packet of the stretch between.
+    let mut stage = with_ports::<A>(100);
+    let syn = |from, to| tcp_syn::<A>(from, to);
+    stage.at_uplink().translated::<A>(Ingress, &syn(outside(), node_port()).packet());
+    stage.passes::<A>(Egress, &syn((node(), 33_333), away()).packet());
+    stage.passes::<A>(Ingress, &syn(away(), (node(), 33_333)).ack().packet());
+    let back = |from| tcp_syn(from, outside::<A>()).ack();
+    stage.translates(Egress, &back(away()), &back(node_port()));
+    let ack = |to| tcp(outside::<A>(), to).ack();
+    stage.translates(Ingress, &ack(node_port()), &ack(away()));
+    stage.counted(&[(Counter::FlowOpened, 1), (Counter::FlowSettled, 1)]);
+    assert_eq!(stage.halves::<A>(), [1, 1, 0, 1]);
+    let pending = stage.half::<A>(FlowTable::NewSrc, outside(), away(), Protocol::TCP);
+    assert!(pending.flags.contains(FlowFlags::PENDING));
+    for _ in 0..2 {
+        stage.translates(Ingress, &ack(node_port()), &ack(away()));
+    }
+}
+
+fn packets_without_a_flow_are_not_translated_by_halves<A: Cast>() {
+    let mut stage = with_ports::<A>(100);
+    stage.at_uplink();
+    // To a masquerade port that nobody has; from the endpoint to a client of no flow.
+    stage.passes::<A>(Ingress, &tcp(away(), (node::<A>(), 61_007)).ack().data(b"x").packet());
+    stage.passes::<A>(Egress, &tcp(away(), outside::<A>()).ack().data(b"x").packet());
+    stage.passes::<A>(Egress, &tcp(outside(), away::<A>()).ack().data(b"x").packet());
+    let stray = tcp(outside::<A>(), node_port()).ack().data(b"x").packet();
+    let (decision, _) = stage.send::<A>(Ingress, &stray);
+    assert_eq!(decision, Decision::SendBack(RejectReason::NoFlow));
+    assert_eq!(stage.halves::<A>(), [0; 4]);
+    stage.counted(&[(Counter::Reject(RejectReason::NoFlow), 1)]);
+}
