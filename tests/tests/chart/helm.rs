@@ -30,13 +30,12 @@ pub(crate) fn tool(name: &str) -> Result<Command> {
 
 /// `helm template` of the chart for Kubernetes `version`; what it says when it refuses is the error.
 pub(crate) fn template(version: &str, arguments: &[&str]) -> Result<String> {
-    let arguments = ["--kube-version", version].iter().chain(arguments);
-    helm("template", arguments.copied())
+    helm("template", ["--kube-version", version].into_iter().chain(arguments.iter().copied()))
 }
 
 /// What `helm install` would say, without a cluster.
 pub(crate) fn install(arguments: &[&str]) -> Result<String> {
-    helm("install", ["--dry-run=client"].iter().chain(arguments).copied())
+    helm("install", ["--dry-run=client"].into_iter().chain(arguments.iter().copied()))
 }
 
 fn helm<'a>(command: &str, arguments: impl Iterator<Item = &'a str>) -> Result<String> {
