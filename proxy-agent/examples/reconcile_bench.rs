@@ -13,7 +13,7 @@ use proxy_agent::{
     desired::{FrontendKinds, NodePortAddresses},
     model::{
         Conditions, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Service,
-        ServicePort, ServiceType, TrafficPolicy,
+        ServicePort, ServiceType, TrafficPolicy, Weights,
     },
     reconcile::{LiveFlows, Reconciler, Report, Settings},
     source::{Change, Event},
@@ -85,7 +85,7 @@ fn shown(what: &str, begin: Instant, report: &Report) {
 fn settings() -> Settings {
     Settings {
         node_name: "here".into(),
-        frontend_kinds: FrontendKinds::CLUSTER_IP,
+        frontend_kinds: FrontendKinds::ALL,
         node_port_addresses: NodePortAddresses::All,
         algorithm: Algorithm::Random,
         maglev_table_size: 4093,
@@ -125,6 +125,8 @@ fn service(index: u32) -> Event {
         internal_traffic_policy: TrafficPolicy::Cluster,
         external_traffic_policy: TrafficPolicy::Cluster,
         affinity: None,
+        algorithm: None,
+        weights: Weights::default(),
         health_check_node_port: None,
     }))
 }
@@ -132,6 +134,7 @@ fn service(index: u32) -> Event {
 fn slice(index: u32, endpoints: u32) -> Event {
     let endpoint = |number| Endpoint {
         address: address(Ipv4Addr::new(11, 0, 0, 0), index * 64 + number),
+        pod: None,
         node: Some(if number == 0 { "here" } else { "there" }.into()),
         conditions: Conditions::default(),
         for_nodes: Vec::new(),

@@ -123,9 +123,11 @@ pub fn serving<'a>(
 }
 
 /// An endpoint, and the number of the port in its slice.
-type Candidate<'a> = (&'a Endpoint, u16);
+pub type Candidate<'a> = (&'a Endpoint, u16);
 
-fn candidates<'a>(
+/// The candidates (see [`select`]), ready or not: by address and port, each once.
+#[must_use]
+pub fn candidates<'a>(
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
     from: &Viewpoint<'_>,
 ) -> Vec<Candidate<'a>> {

@@ -22,7 +22,7 @@ use proxy_common::{Algorithm, Config, Nanoseconds};
 
 use support::{
     guard::Guard,
-    universe::{NODE, World, event},
+    universe::{NODE, NODE_IPS, World, addresses, event},
 };
 
 /// Longer than any grace period or delay before a retry.
@@ -35,6 +35,8 @@ enum Step {
     Change(Vec<Event>),
     /// Time passes, and the agent writes; its operations fail as the list says, over and over.
     Reconcile { after_ms: u64, faults: Vec<Option<Fault>> },
+    /// The node's addresses are these now.
+    Addresses(Vec<IpAddr>),
     /// The flow tables are swept, and nothing is found.
     Sweep,
     /// The agent is killed and starts again.
@@ -54,6 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => vec(event(), 1..4).prop_map(Step::Change),
         5 => (0..1_500u64, faults())
             .prop_map(|(after_ms, faults)| Step::Reconcile { after_ms, faults }),
+        1 => addresses(NODE_IPS, 3).prop_map(Step::Addresses),
         1 => Just(Step::Sweep),
         1 => Just(Step::Restart),
     ]
@@ -65,25 +68,21 @@ fn settings() -> Settings {
         frontend_kinds: FrontendKinds::ALL,
         node_port_addresses: NodePortAddresses::All,
         algorithm: Algorithm::Random,
-        maglev_table_size: 4093,
+        maglev_table_size: 13,
         config: Config { host_netns_cookie: 1, ..Config::zeroed() },
     }
 }
 
-fn node_addresses() -> Vec<IpAddr> {
-    vec!["192.0.2.1".parse().unwrap(), "2001:db8::9".parse().unwrap()]
-}
-
-fn start(installed: Installed) -> Reconciler {
+fn start(installed: Installed, addresses: &[IpAddr]) -> Reconciler {
     let mut reconciler = Reconciler::new(settings(), installed);
-    reconciler.node_addresses(node_addresses());
+    reconciler.node_addresses(addresses.to_vec());
     reconciler
 }
 
 /// What a fresh start makes of `world`.
 fn fresh(world: &World) -> Installed {
     let mut store = MemoryStore::default();
-    let mut reconciler = start(Installed::default());
+    let mut reconciler = start(Installed::default(), &world.addresses);
     reconciler.apply(world.list());
     let report = reconciler.reconcile(&mut store, Nanoseconds::new(0));
     assert!(report.failures.is_empty(), "{report:?}");
@@ -104,9 +103,10 @@ struct Play {
 impl Play {
     fn new(capacity: Capacity) -> Self {
         let store = MemoryStore::with_capacity(capacity);
-        let mut reconciler = start(store.read().unwrap());
+        let world = World::default();
+        let mut reconciler = start(store.read().unwrap(), &world.addresses);
         reconciler.apply([Event::Synced]);
-        Self { world: World::default(), reconciler, guard: Guard::new(store) }
+        Self { world, reconciler, guard: Guard::new(store) }
     }
 
     fn step(&mut self, step: &Step) {
@@ -121,9 +121,13 @@ impl Play {
                 self.guard.now += after_ms * 1_000_000;
                 self.reconcile(faults);
             }
+            Step::Addresses(addresses) => {
+                self.world.addresses.clone_from(addresses);
+                self.reconciler.node_addresses(addresses.clone());
+            }
             Step::Sweep => self.sweep(),
             Step::Restart => {
-                self.reconciler = start(self.guard.read().unwrap());
+                self.reconciler = start(self.guard.read().unwrap(), &self.world.addresses);
                 self.reconcile(&[]);
                 self.reconciler.apply(self.world.list());
             }
@@ -179,6 +183,11 @@ fn assert_same(installed: &Installed, fresh: &Installed) {
         backends
     };
     assert_eq!(backends(installed), backends(fresh), "backends");
+    let others = |installed: &Installed| {
+        let ranges = (installed.v4.ranges.len(), installed.v6.ranges.len());
+        (ranges, installed.members.len(), installed.turns.len())
+    };
+    assert_eq!(others(installed), others(fresh), "source ranges, members and turns");
 }
 
 /// Histories are long: a quarter of the usual number of cases.
@@ -200,7 +209,7 @@ proptest! {
         assert_same(play.guard.store.content(), &fresh(&play.world));
 
         // A restart with nothing changed writes nothing, at once and later.
-        let mut again = start(play.guard.read().unwrap());
+        let mut again = start(play.guard.read().unwrap(), &play.world.addresses);
         again.apply(play.world.list());
         let after = play.guard.view();
         for _ in 0..3 {
@@ -220,10 +229,12 @@ proptest! {
     fn maps_that_are_too_small_never_show_half_a_service(
         steps in vec(step(), 1..25),
         frontends in 1..12u32,
-        slots in 0..12u32,
+        slots in 0..40u32,
         backends in 1..6u32,
+        members in 0..6u32,
+        ranges in 0..4u32,
     ) {
-        let mut play = Play::new(Capacity { frontends, slots, backends, ..Capacity::default() });
+        let mut play = Play::new(Capacity { frontends, slots, backends, members, ranges });
         for step in &steps {
             play.step(step);
         }
@@ -237,7 +248,7 @@ proptest! {
         }
         play.settle();
         let before = play.guard.store.content().clone();
-        let mut restarted = start(before.clone());
+        let mut restarted = start(before.clone(), &play.world.addresses);
         let mut list = play.world.list();
         list.pop();
         let now = Nanoseconds::new(play.guard.now);

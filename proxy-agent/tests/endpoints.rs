@@ -158,6 +158,7 @@ proptest! {
             address: "10.9.9.9".parse().unwrap(),
             node: None,
             conditions: Conditions::default(),
+            pod: None,
             for_nodes: Vec::new(),
             for_zones: Vec::new(),
         };
@@ -174,6 +175,7 @@ proptest! {
             address: "10.9.9.9".parse().unwrap(),
             node: None,
             conditions: Conditions { ready: false, serving: true, terminating: true },
+            pod: None,
             for_nodes: Vec::new(),
             for_zones: Vec::new(),
         });

@@ -98,7 +98,7 @@ fn word(op: &Op) -> String {
 fn settings() -> Settings {
     Settings {
         node_name: "here".into(),
-        frontend_kinds: FrontendKinds::CLUSTER_IP,
+        frontend_kinds: FrontendKinds::ALL,
         node_port_addresses: NodePortAddresses::All,
         algorithm: Algorithm::Random,
         maglev_table_size: 4093,

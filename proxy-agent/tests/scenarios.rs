@@ -4,7 +4,9 @@
 //! follow:
 //!
 //! - `=== node NAME [ADDRESS ...]` the node the agent runs on, and its addresses;
-//! - `=== frontends all` every kind of frontend is programmed, not ClusterIPs only;
+//! - `=== flags FLAG ...` the agent's flags that change what is programmed: `--external-ips=false`,
+//!   `--node-port-addresses=CIDR,...` or `=primary`, `--algorithm=NAME`, `--maglev-table-size=N`;
+//! - `=== addresses [ADDRESS ...]` the node's addresses from now on, with the maps that follow;
 //! - `=== manifests` what the directory says from now on;
 //! - `=== maps` what the maps say then, as [`support::dump`] writes it;
 //! - `=== problems` what the operator is told then, a line each (absent: nothing).
@@ -21,17 +23,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bytemuck::Zeroable;
+use clap::Parser as _;
 use proxy_agent::{
-    desired::{FrontendKinds, NodePortAddresses},
-    reconcile::{LiveFlows, Reconciler, Settings},
+    options::{Flags, ServiceOptions},
+    reconcile::{LiveFlows, Reconciler},
     source::{
         Event,
         manifests::{Catalog, Writer},
     },
     store::{Installed, memory::MemoryStore},
 };
-use proxy_common::{Algorithm, Config, Nanoseconds};
+use proxy_common::Nanoseconds;
 
 use support::dump::dump;
 
@@ -77,16 +79,18 @@ fn play(written: &str) -> String {
                 stage.addresses = addresses.iter().map(|it| it.parse().unwrap()).collect();
                 writeln!(played, "=== {head}").unwrap();
             }
-            ["frontends", "all"] => {
-                stage.kinds = FrontendKinds::ALL;
+            ["flags", flags @ ..] => {
+                stage.flags = parse(flags);
                 writeln!(played, "=== {head}").unwrap();
             }
+            ["addresses", addresses @ ..] => {
+                stage.addresses = addresses.iter().map(|it| it.parse().unwrap()).collect();
+                let outcome = stage.settle();
+                write!(played, "=== {head}\n{outcome}").unwrap();
+            }
             ["manifests"] => {
-                let (maps, problems) = stage.manifests(body);
-                write!(played, "=== manifests\n{body}=== maps\n{maps}").unwrap();
-                if !problems.is_empty() {
-                    write!(played, "=== problems\n{problems}").unwrap();
-                }
+                let outcome = stage.manifests(body);
+                write!(played, "=== manifests\n{body}{outcome}").unwrap();
             }
             // Written by the section before.
             ["maps" | "problems"] => {}
@@ -115,10 +119,21 @@ fn find_section(text: &str) -> Option<usize> {
     if text.starts_with("===") { Some(0) } else { text.find("\n===").map(|at| at + 1) }
 }
 
+/// The agent's own flags.
+fn parse(flags: &[&str]) -> ServiceOptions {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+    let line = Line::parse_from(["scenario"].iter().chain(flags));
+    ServiceOptions::resolve(&line.flags).unwrap()
+}
+
 struct Stage {
     node: String,
     addresses: Vec<IpAddr>,
-    kinds: FrontendKinds,
+    flags: ServiceOptions,
     catalog: Catalog,
     playing: Option<(Reconciler, MemoryStore)>,
     now: u64,
@@ -129,7 +144,7 @@ impl Default for Stage {
         Self {
             node: "here".to_owned(),
             addresses: Vec::new(),
-            kinds: FrontendKinds::CLUSTER_IP,
+            flags: parse(&[]),
             catalog: Catalog::default(),
             playing: None,
             now: 0,
@@ -139,23 +154,21 @@ impl Default for Stage {
 
 impl Stage {
     /// The directory says `text` now. Returns what the maps say, and the problems.
-    fn manifests(&mut self, text: &str) -> (String, String) {
+    fn manifests(&mut self, text: &str) -> String {
         let events = self.catalog.read(Path::new("scenario"), text, Writer::Gone);
-        let (reconciler, store) = self.playing.get_or_insert_with(|| {
-            let settings = Settings {
-                node_name: self.node.as_str().into(),
-                frontend_kinds: self.kinds,
-                node_port_addresses: NodePortAddresses::All,
-                algorithm: Algorithm::Random,
-                maglev_table_size: 4093,
-                config: Config::zeroed(),
-            };
-            let mut reconciler = Reconciler::new(settings, Installed::default());
-            reconciler.node_addresses(self.addresses.clone());
-            (reconciler, MemoryStore::default())
+        let (reconciler, _) = self.playing.get_or_insert_with(|| {
+            let settings = self.flags.settings(self.node.as_str().into(), 1);
+            (Reconciler::new(settings, Installed::default()), MemoryStore::default())
         });
         reconciler.apply(events);
         reconciler.apply([Event::Synced]);
+        self.settle()
+    }
+
+    /// Lets everything that waits come to its end. Returns what the maps say, and the problems.
+    fn settle(&mut self) -> String {
+        let (reconciler, store) = self.playing.as_mut().unwrap();
+        reconciler.node_addresses(self.addresses.clone());
         for _ in 0..3 {
             self.now += 2_000_000_000;
             let report = reconciler.reconcile(store, Nanoseconds::new(self.now));
@@ -164,11 +177,14 @@ impl Stage {
             reconciler.live_flows(&LiveFlows { since, ..LiveFlows::default() });
         }
         let problems = reconciler.take_problems();
-        let problems = problems.iter().fold(String::new(), |mut text, problem| {
+        let mut text = format!("=== maps\n{}", dump(store.content()));
+        if !problems.is_empty() {
+            text.push_str("=== problems\n");
+        }
+        for problem in problems {
             writeln!(text, "{problem}").unwrap();
-            text
-        });
-        (dump(store.content()), problems)
+        }
+        text
     }
 }
 

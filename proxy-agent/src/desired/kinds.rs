@@ -9,8 +9,6 @@ pub struct FrontendKinds {
 }
 
 impl FrontendKinds {
-    /// ClusterIPs only.
-    pub const CLUSTER_IP: Self = Self { bits: 1 << FrontendKind::ClusterIp as u8 };
     /// Every kind.
     pub const ALL: Self = Self {
         bits: 1 << FrontendKind::ClusterIp as u8

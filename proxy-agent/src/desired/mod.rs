@@ -5,26 +5,32 @@
 
 mod addresses;
 mod frontend;
+mod frontends;
 mod kinds;
+mod maglev;
+mod slots;
+mod sources;
+mod troubles;
 
 pub use addresses::{NodePortAddresses, select_node_addresses};
 pub use frontend::FrontendKey;
+pub use frontends::DesiredFrontend;
 pub use kinds::FrontendKinds;
+pub use sources::Admitted;
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
 };
 
-use proxy_common::{FrontendKind, Protocol, Seconds, ServiceFlags};
+use proxy_common::{Algorithm, FrontendKind, Protocol, Seconds};
 
 use crate::{
-    endpoints::{Sets, Viewpoint, select, serving},
-    model::{
-        EndpointSlice, Family, IpMode, Service, ServicePort, ServicePortName, SourceRanges,
-        TrafficPolicy,
-    },
+    endpoints::{Sets, Viewpoint, candidates, select, serving},
+    model::{EndpointSlice, Family, Problem, Service, ServicePort, ServicePortName},
 };
+
+use slots::WeightOf;
 
 /// Where the agent is, and what it programs.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +39,18 @@ pub struct Vantage<'a> {
     pub node: &'a str,
     /// Its zone.
     pub zone: Option<&'a str>,
+    /// Its `InternalIP`s.
+    pub internal_ips: &'a [IpAddr],
+    /// The addresses that its devices have.
+    pub node_addresses: &'a [IpAddr],
     /// Its addresses that serve NodePorts, without loopback.
     pub node_port_addresses: &'a [IpAddr],
     /// Which frontends are programmed.
     pub kinds: FrontendKinds,
+    /// How an endpoint is picked unless the Service says otherwise.
+    pub algorithm: Algorithm,
+    /// Slots of a Maglev table.
+    pub maglev_table_size: u32,
 }
 
 /// What the maps should say about a Service.
@@ -44,8 +58,11 @@ pub struct Vantage<'a> {
 pub struct DesiredService {
     /// Its ports, one for each family.
     pub ports: Vec<DesiredPort>,
-    /// Its ClusterIPs: ports that nobody defined are rejected there.
-    pub cluster_ips: Vec<IpAddr>,
+    /// Its ClusterIPs, where ports that nobody defined are rejected, and its NodePorts, which no
+    /// process of the node should bind. In order, each once.
+    pub markers: BTreeSet<(FrontendKey, FrontendKind)>,
+    /// What its owner should know.
+    pub problems: Vec<Problem>,
 }
 
 /// A Service port in one family. Its frontends share a service id and the sets.
@@ -57,40 +74,27 @@ pub struct DesiredPort {
     pub family: Family,
     /// The endpoints.
     pub sets: Sets,
+    /// The slots of both sets.
+    pub slots: SlotOrder,
+    /// How a slot is picked.
+    pub algorithm: Algorithm,
     /// For UDP: every endpoint that serves, whether or not new flows go there.
     pub serving: Vec<SocketAddr>,
     /// How long a client stays with its endpoint; `None` without affinity.
     pub affinity: Option<Seconds>,
-    /// Its frontends, in order, each once.
+    /// Who may use its load balancer frontends; `None` when anyone may, or when there is none.
+    pub admitted: Option<Admitted>,
+    /// Its frontends, each once.
     pub frontends: Vec<DesiredFrontend>,
 }
 
-/// A frontend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DesiredFrontend {
-    /// Where traffic arrives.
-    pub key: FrontendKey,
-    /// What kind of address it is.
-    pub kind: FrontendKind,
-    /// Whether only the local set is used.
-    pub local_only: bool,
-    /// Whether sources are checked.
-    pub filtered: bool,
-}
-
-impl DesiredFrontend {
-    /// As the datapath reads it.
-    #[must_use]
-    pub fn flags(&self, affinity: Option<Seconds>) -> ServiceFlags {
-        [
-            (self.local_only, ServiceFlags::LOCAL_ONLY),
-            (affinity.is_some(), ServiceFlags::AFFINITY),
-            (self.filtered, ServiceFlags::SOURCE_RANGES),
-        ]
-        .into_iter()
-        .filter_map(|(set, flag)| set.then_some(flag))
-        .fold(ServiceFlags::empty(), ServiceFlags::union)
-    }
+/// Which endpoint each slot of a set leads to, as an index into the set.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct SlotOrder {
+    /// The slots of the cluster set.
+    pub cluster: Vec<u32>,
+    /// The slots of the local set.
+    pub local: Vec<u32>,
 }
 
 /// What the maps should say about `service`, whose endpoints are in `slices`.
@@ -103,110 +107,106 @@ pub fn desired<'a>(
     if service.unserved.is_some() {
         return DesiredService::default();
     }
+    let mut wanted = DesiredService::default();
+    let admitted = Family::ALL.map(|family| sources::admitted(service, family, vantage));
     // Kubernetes allows no two ports of one number; should it happen, the first one counts.
     let mut taken = BTreeSet::new();
-    let ports = service
-        .ports
-        .iter()
-        .flat_map(|port| Family::ALL.map(|family| (port, family)))
-        .filter(|(_, family)| service.families.contains(family))
-        .filter_map(|(port, family)| {
-            let mut frontends = frontends(service, port, family, vantage);
+    for port in &service.ports {
+        for (family, admitted) in Family::ALL.into_iter().zip(&admitted) {
+            if !service.families.contains(&family) {
+                continue;
+            }
+            let mut frontends =
+                frontends::frontends(service, port, family, admitted.as_ref(), vantage);
             frontends.retain(|frontend| taken.insert(frontend.key));
             if frontends.is_empty() {
-                return None;
+                continue;
             }
-            let from = Viewpoint {
-                port: &port.name,
-                protocol: port.protocol,
-                family,
-                node: vantage.node,
-                zone: vantage.zone,
-            };
-            Some(DesiredPort {
+            let filtered = frontends.iter().any(|frontend| frontend.filtered);
+            let (sets, slots) =
+                endpoints_of(service, port, family, &slices, vantage, &mut wanted.problems);
+            wanted.problems.extend(troubles::of_sctp(service, port, &frontends, &sets));
+            let from = viewpoint(port, family, vantage);
+            wanted.ports.push(DesiredPort {
                 name: ServicePortName {
                     service: service.name.clone(),
                     port: port.name.clone(),
                     protocol: port.protocol,
                 },
                 family,
-                sets: select(slices.clone(), &from),
+                sets,
+                slots,
+                algorithm: service.algorithm.unwrap_or(vantage.algorithm),
                 serving: match port.protocol {
                     Protocol::UDP => serving(slices.clone(), &from),
                     _ => Vec::new(),
                 },
                 affinity: service.affinity,
+                admitted: admitted.clone().filter(|_| filtered),
                 frontends,
-            })
-        })
-        .collect();
-    let mut cluster_ips = service.cluster_ips.clone();
-    cluster_ips.sort_unstable();
-    cluster_ips.dedup();
-    cluster_ips.retain(|_| vantage.kinds.contains(FrontendKind::ClusterIp));
-    DesiredService { ports, cluster_ips }
+            });
+        }
+    }
+    wanted.markers = markers(service, &wanted.ports, vantage);
+    wanted
 }
 
-/// The frontends of `port` in `family`. Where an address is of several kinds, the first of
-/// ClusterIP, load balancer, external IP, NodePort counts: a load balancer's is filtered.
-fn frontends(
+fn viewpoint<'a>(port: &'a ServicePort, family: Family, vantage: &Vantage<'a>) -> Viewpoint<'a> {
+    Viewpoint {
+        port: &port.name,
+        protocol: port.protocol,
+        family,
+        node: vantage.node,
+        zone: vantage.zone,
+    }
+}
+
+/// The endpoints of a Service port, and the slots that they take.
+fn endpoints_of<'a>(
     service: &Service,
     port: &ServicePort,
     family: Family,
+    slices: &(impl IntoIterator<Item = &'a EndpointSlice> + Clone),
     vantage: &Vantage<'_>,
-) -> Vec<DesiredFrontend> {
+    problems: &mut Vec<Problem>,
+) -> (Sets, SlotOrder) {
+    let from = viewpoint(port, family, vantage);
+    let sets = select(slices.clone(), &from);
+    let weights: WeightOf = if service.weights.is_empty() {
+        WeightOf::new()
+    } else {
+        candidates(slices.clone(), &from)
+            .into_iter()
+            .map(|(endpoint, port)| ((endpoint.address, port), service.weights.of(endpoint)))
+            .collect()
+    };
+    let algorithm = service.algorithm.unwrap_or(vantage.algorithm);
+    let slots = |set: &[_]| slots::slots(set, &weights, algorithm, vantage.maglev_table_size);
+    let (cluster, local) = (slots(&sets.cluster), slots(&sets.local));
+    if let Some(shortfall) = cluster.shortfall {
+        let (endpoints, given) = (sets.cluster.len(), cluster.order.len());
+        problems.push(troubles::of_slots(service, shortfall, endpoints, given));
+    }
+    (sets, SlotOrder { cluster: cluster.order, local: local.order })
+}
+
+/// What marks the ClusterIPs of `service`, and the NodePorts of those of its ports that have one.
+fn markers(
+    service: &Service,
+    ports: &[DesiredPort],
+    vantage: &Vantage<'_>,
+) -> BTreeSet<(FrontendKey, FrontendKind)> {
     let cluster_ips = service
         .cluster_ips
         .iter()
-        .map(|address| (*address, FrontendKind::ClusterIp, Some(port.port)));
-    let load_balancers = service
-        .load_balancer
-        .iter()
-        .filter(|ingress| ingress.mode == IpMode::Vip)
-        .map(|ingress| (ingress.address, FrontendKind::LoadBalancer, Some(port.port)));
-    let external_ips = service
-        .external_ips
-        .iter()
-        .map(|address| (*address, FrontendKind::ExternalIp, Some(port.port)));
-    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    let node_ports = vantage
-        .node_port_addresses
-        .iter()
-        .copied()
-        .chain(loopback)
-        .map(|address| (address, FrontendKind::NodePort, port.node_port));
-
-    let mut frontends: Vec<DesiredFrontend> = Vec::new();
-    for (address, kind, number) in
-        cluster_ips.chain(load_balancers).chain(external_ips).chain(node_ports)
-    {
-        let Some(number) = number else { continue };
-        if Family::of(address) != family || !vantage.kinds.contains(kind) {
-            continue;
-        }
-        let key = FrontendKey { address, port: number, protocol: port.protocol };
-        if frontends.iter().any(|frontend| frontend.key == key) {
-            continue;
-        }
-        let policy = match kind {
-            FrontendKind::ClusterIp => service.internal_traffic_policy,
-            FrontendKind::ExternalIp | FrontendKind::LoadBalancer | FrontendKind::NodePort => {
-                service.external_traffic_policy
-            }
-        };
-        frontends.push(DesiredFrontend {
-            key,
-            kind,
-            local_only: policy == TrafficPolicy::Local,
-            filtered: kind == FrontendKind::LoadBalancer
-                && service.source_ranges.as_ref().is_some_and(|ranges| is_filtered(ranges, family)),
-        });
-    }
-    frontends
-}
-
-/// Whether clients of `family` are checked: without a valid range nobody is admitted, but ranges
-/// of the other family only leave this one alone.
-fn is_filtered(ranges: &SourceRanges, family: Family) -> bool {
-    ranges.ranges.is_empty() || ranges.ranges.iter().any(|range| range.family() == family)
+        .filter(|_| vantage.kinds.contains(FrontendKind::ClusterIp))
+        .map(|address| (FrontendKey::cluster_ip_marker(*address), FrontendKind::ClusterIp));
+    let node_ports = ports.iter().flat_map(|port| {
+        let of_kind = |frontend: &&DesiredFrontend| frontend.kind == FrontendKind::NodePort;
+        port.frontends.iter().filter(of_kind).map(|frontend| {
+            let FrontendKey { port: number, protocol, .. } = frontend.key;
+            (FrontendKey::node_port_marker(port.family, number, protocol), FrontendKind::NodePort)
+        })
+    });
+    cluster_ips.chain(node_ports).collect()
 }

@@ -31,6 +31,21 @@ pub enum CidrError {
 }
 
 impl Cidr {
+    /// The prefix of the first `bits` of `address`; `None` when it has fewer.
+    #[must_use]
+    pub fn new(address: IpAddr, bits: u8) -> Option<Self> {
+        let network = match address {
+            IpAddr::V4(address) if bits <= 32 => {
+                IpAddr::V4((address.to_bits() & mask_v4(bits)).into())
+            }
+            IpAddr::V6(address) if bits <= 128 => {
+                IpAddr::V6((address.to_bits() & mask_v6(bits)).into())
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => return None,
+        };
+        Some(Self { network, bits })
+    }
+
     /// The network address.
     #[must_use]
     pub const fn network(self) -> IpAddr {
@@ -95,16 +110,11 @@ impl FromStr for Cidr {
         let (address, bits) = text.split_once('/').ok_or(CidrError::NoLength)?;
         let address: IpAddr = address.parse().map_err(|_| CidrError::Address)?;
         let max = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits
-            .parse()
+        bits.parse()
             .ok()
-            .filter(|parsed: &u8| *parsed <= max && !bits.starts_with('+'))
-            .ok_or(CidrError::Length { max })?;
-        let network = match address {
-            IpAddr::V4(address) => IpAddr::V4((address.to_bits() & mask_v4(bits)).into()),
-            IpAddr::V6(address) => IpAddr::V6((address.to_bits() & mask_v6(bits)).into()),
-        };
-        Ok(Self { network, bits })
+            .filter(|_| !bits.starts_with('+'))
+            .and_then(|bits| Self::new(address, bits))
+            .ok_or(CidrError::Length { max })
     }
 }
 

@@ -47,6 +47,8 @@ pub struct EndpointPort {
 pub struct Endpoint {
     /// `addresses[0]`: the only one that counts.
     pub address: IpAddr,
+    /// `targetRef.name`, when that is a Pod.
+    pub pod: Option<Arc<str>>,
     /// `nodeName`.
     pub node: Option<Arc<str>>,
     /// `conditions`.

@@ -12,6 +12,7 @@ mod node;
 mod problem;
 mod service;
 mod service_cidr;
+mod weights;
 
 pub use cidr::{Cidr, CidrError};
 pub use endpoint_slice::{Conditions, Endpoint, EndpointPort, EndpointSlice};
@@ -23,6 +24,7 @@ pub use service::{
     Unserved,
 };
 pub use service_cidr::ServiceCidr;
+pub use weights::Weights;
 
 use std::hash::Hash;
 

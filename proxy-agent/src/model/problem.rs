@@ -186,6 +186,54 @@ pub enum Trouble {
         /// The family that isn't filtered.
         family: Family,
     },
+    /// No source range is left.
+    #[error("no valid range is left: nobody is admitted at the addresses of load balancers")]
+    NoSourceRange,
+    /// No weight.
+    #[error(
+        "not a weight such as 10.1.0.7=3: an endpoint's address, a pod or a node, \"=\", and a number from 1 to {max}; it is skipped"
+    )]
+    Weight {
+        /// The largest weight.
+        max: u8,
+    },
+    /// Two weights for one name.
+    #[error("another weight is given for the same name before; this one is skipped")]
+    DuplicateWeight,
+    /// Weights that would take too many slots.
+    #[error(
+        "the weights ask for {wanted} slots for {endpoints} endpoints; they are scaled down to {given} slots, so shares are less exact; use smaller numbers"
+    )]
+    WeightsScaled {
+        /// Slots that the weights ask for.
+        wanted: u64,
+        /// Endpoints in the set.
+        endpoints: usize,
+        /// Slots that are used.
+        given: usize,
+    },
+    /// More endpoints than a Maglev table has slots.
+    #[error(
+        "the Maglev table has {slots} slots, and some of the {endpoints} endpoints get none; raise --maglev-table-size on every node, or pick another algorithm"
+    )]
+    MaglevTableSmall {
+        /// Slots of a table.
+        slots: usize,
+        /// Endpoints in the set.
+        endpoints: usize,
+    },
+    /// An SCTP port that isn't the endpoints'.
+    #[error(
+        "the endpoints listen at SCTP port {target}, and SCTP ports are not translated: what arrives at {number} is dropped there; set {field} to {target}, or let the endpoints listen at {number}"
+    )]
+    SctpPort {
+        /// The port that traffic arrives at.
+        number: u16,
+        /// The endpoints' port.
+        target: u16,
+        /// Which field of the port gives the number.
+        field: &'static str,
+    },
     /// More ServiceCIDRs than the datapath has room for.
     #[error("the datapath has room for {max} ServiceCIDRs of a family; this one is ignored")]
     TooManyServiceCidrs {

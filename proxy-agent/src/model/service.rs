@@ -2,9 +2,9 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use proxy_common::{Protocol, Seconds};
+use proxy_common::{Algorithm, Protocol, Seconds};
 
-use super::{Cidr, Family, NamespacedName, Object};
+use super::{Cidr, Family, NamespacedName, Object, Weights};
 
 /// A Service, pruned to what the datapath needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub struct Service {
     pub external_traffic_policy: TrafficPolicy,
     /// How long a client stays with its endpoint; `None` without `sessionAffinity: ClientIP`.
     pub affinity: Option<Seconds>,
+    /// Annotation `sluice.dev/algorithm`; `None` leaves it to the agent.
+    pub algorithm: Option<Algorithm>,
+    /// Annotation `sluice.dev/weights`.
+    pub weights: Weights,
     /// `spec.healthCheckNodePort`.
     pub health_check_node_port: Option<u16>,
 }

@@ -4,19 +4,20 @@
 //! range outside `SLOTS`, an id without a name) is kept as it is until a Service claims the
 //! frontend and it is written anew, or nobody does and it is deleted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use proxy_common::{Address, BackendId, Service, ServiceId, SlotRange};
+use proxy_common::{Address, BackendId, Service, ServiceId, SlotRange, SourceRangeKey};
 
 use crate::{
     desired::FrontendKey,
     endpoints::Backend,
-    model::{Family, NamespacedName, ServicePortName},
+    model::{Cidr, Family, NamespacedName, ServicePortName},
     store::{Installed, InstalledFamily},
 };
 
 use super::{
     backends::BackendTable,
+    belongings::{Belongings, Element},
     family::PerFamily,
     filter::{Filter, Role},
     ids::{PortKey, ServiceIds},
@@ -26,7 +27,7 @@ use super::{
 };
 
 /// Adopts what is installed.
-pub(super) fn adopt(installed: Installed) -> Tables {
+pub(super) fn adopt(mut installed: Installed) -> Tables {
     let mut frontends: BTreeMap<FrontendKey, Service> = BTreeMap::new();
     let backends = PerFamily {
         v4: family(&installed.v4, &mut frontends),
@@ -36,19 +37,23 @@ pub(super) fn adopt(installed: Installed) -> Tables {
     let ports = ports(&frontends, &installed);
     let mut tables = Tables {
         capacity: installed.capacity,
-        filter: Filter::adopt(installed.filter),
+        filter: Filter::adopt(std::mem::take(&mut installed.filter)),
         backends: PerFamily {
             v4: BackendTable::adopt(Family::V4, installed.capacity.backends, &backends.v4),
             v6: BackendTable::adopt(Family::V6, installed.capacity.backends, &backends.v6),
         },
         sets: SlotSets::new(installed.capacity.slots),
         ids: ServiceIds::adopt(&installed.names, &ports),
+        belongings: Belongings::default(),
+        held_members: HashMap::new(),
         frontends: HashMap::new(),
         placements: HashMap::new(),
+        node_ports: HashMap::new(),
     };
     for backend in backends.v4.values().chain(backends.v6.values()) {
         tables.filter.hold(backend.address, Role::Backend);
     }
+    adopt_belongings(&mut tables, &installed);
     let runs = adopt_runs(&mut tables, &frontends, &installed.slots);
     keep_for_a_grace_period(&mut tables, &backends, &runs, &installed.slots);
     for (frontend, service) in frontends {
@@ -59,9 +64,9 @@ pub(super) fn adopt(installed: Installed) -> Tables {
         }
         let placement = Placement { cluster: service.cluster, local: service.local, runs: held };
         tables.filter.hold(frontend.address, Role::Frontend);
-        tables.ids.hold(service.id);
-        tables.sets.hold(&placement);
-        tables.frontends.insert(frontend, Mirrored { service, placement });
+        let there = Mirrored { service, placement };
+        tables.hold(&frontend, &there);
+        tables.frontends.insert(frontend, there);
         if let Some(Some(port)) = ports.get(&service.id)
             && !tables.placements.contains_key(port)
         {
@@ -82,7 +87,30 @@ fn family<A: Address>(
     installed.backends.iter().map(|(id, backend)| (*id, ops::read_backend(backend))).collect()
 }
 
+/// Source ranges, members and turns. Members hold their backends.
+fn adopt_belongings(tables: &mut Tables, installed: &Installed) {
+    let ranges = found(&installed.v4.ranges).chain(found(&installed.v6.ranges));
+    for (id, range) in ranges {
+        tables.belongings.adopt(id, Element::Range(range));
+    }
+    for (member, sets) in &installed.members {
+        tables.hold_member(*member);
+        tables.belongings.adopt(member.service, Element::Member(member.backend, *sets));
+    }
+    for id in &installed.turns {
+        tables.belongings.adopt(*id, Element::Turn);
+    }
+}
+
+/// The ranges of one family, in the agent's words.
+fn found<A: Address>(
+    ranges: &BTreeSet<SourceRangeKey<A>>,
+) -> impl Iterator<Item = (ServiceId, Cidr)> {
+    ranges.iter().filter_map(|range| Some((range.clients.service, ops::read_range(range)?)))
+}
+
 /// Which Service port an id belongs to: its name, and the family and protocol of its frontends.
+/// `None` where that can't be told, and for ids that have only elements of other maps.
 fn ports(
     frontends: &BTreeMap<FrontendKey, Service>,
     installed: &Installed,
@@ -102,6 +130,12 @@ fn ports(
             .entry(service.id)
             .and_modify(|known| *known = known.take().filter(|known| Some(known) == port.as_ref()))
             .or_insert(port);
+    }
+    let members = installed.members.keys().map(|member| member.service);
+    let ranges = installed.v4.ranges.iter().map(|range| range.clients.service);
+    let ranges = ranges.chain(installed.v6.ranges.iter().map(|range| range.clients.service));
+    for id in members.chain(ranges).chain(installed.turns.iter().copied()) {
+        ports.entry(id).or_insert(None);
     }
     ports
 }
@@ -140,12 +174,13 @@ fn adopt_runs(
     merged
         .into_iter()
         .map(|(base, end, family)| {
-            let backends = match family {
+            let content = match family {
                 Some(family) => hold_slots(tables, family, slots, base, end),
                 None => Vec::new(),
             };
             let family = family.unwrap_or(Family::V4);
-            let run = tables.sets.adopt(family, (base, end - base), backends);
+            let backends = content.iter().copied().filter(|id| id.get() != 0).collect();
+            let run = tables.sets.adopt(family, (base, end - base), content, backends);
             (base, (end - base, run))
         })
         .collect()
@@ -184,7 +219,7 @@ fn keep_for_a_grace_period(
         for id in &ids {
             tables.backends.of_mut(family).hold_again(*id);
         }
-        tables.sets.adopt(family, (0, 0), ids);
+        tables.sets.adopt(family, (0, 0), Vec::new(), ids);
     }
     let referred_to = |slot: u32| {
         runs.range(..=slot).next_back().is_some_and(|(base, (count, _))| slot < base + count)
@@ -200,6 +235,6 @@ fn keep_for_a_grace_period(
         }
     }
     for run in stale {
-        tables.sets.adopt(Family::V4, run, Vec::new());
+        tables.sets.adopt(Family::V4, run, Vec::new(), Vec::new());
     }
 }

@@ -36,15 +36,14 @@ impl Cluster {
         self.services.keys()
     }
 
-    /// The names of Services that have a NodePort.
-    pub(super) fn with_node_ports(&self) -> impl Iterator<Item = &NamespacedName> {
+    /// The names of the Services that `wanted` holds for.
+    pub(super) fn those(
+        &self,
+        wanted: impl Fn(&Service) -> bool,
+    ) -> impl Iterator<Item = &NamespacedName> {
         self.services
             .iter()
-            .filter(|(_, known)| {
-                known.service.as_ref().is_some_and(|service| {
-                    service.ports.iter().any(|port| port.node_port.is_some())
-                })
-            })
+            .filter(move |(_, known)| known.service.as_ref().is_some_and(&wanted))
             .map(|(name, _)| name)
     }
 

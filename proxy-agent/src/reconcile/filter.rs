@@ -79,8 +79,11 @@ impl Filter {
         }
     }
 
-    /// `address` is needed, once more.
+    /// `address` is needed, once more. The unspecified address, which stands in markers, is nobody's.
     pub(super) fn hold(&mut self, address: IpAddr, role: Role) {
+        if address.is_unspecified() {
+            return;
+        }
         let bit = (slot_of(address), role);
         let holders = self.holders.entry(bit).or_insert(0);
         *holders += 1;
@@ -93,6 +96,9 @@ impl Filter {
     /// `address` is needed once less. The bit stays at least until a sweep that begins at
     /// `not_before` or later.
     pub(super) fn release(&mut self, address: IpAddr, role: Role, not_before: Nanoseconds) {
+        if address.is_unspecified() {
+            return;
+        }
         let bit = (slot_of(address), role);
         if let Some(holders) = self.holders.get_mut(&bit) {
             *holders -= 1;
@@ -146,12 +152,11 @@ impl Filter {
         }
     }
 
-    /// Whether the map has the bit for `address`.
+    /// Whether the map has the bit for `address`, if it needs one.
     pub(super) fn is_written(&self, address: IpAddr, role: Role) -> bool {
         let slot = slot_of(address);
-        self.written
-            .get(slot.word as usize)
-            .is_some_and(|word| slot.read(*word).contains(role.bits()))
+        let word = self.written.get(slot.word as usize);
+        address.is_unspecified() || word.is_some_and(|word| slot.read(*word).contains(role.bits()))
     }
 
     /// Whether words wait to be written.

@@ -90,6 +90,16 @@ impl ServiceIds {
         Some(id)
     }
 
+    /// The id that a Service port has.
+    pub(super) fn known(&self, port: &PortKey) -> Option<ServiceId> {
+        self.by_port.get(port).copied()
+    }
+
+    /// The family of the Service port that `id` belongs to.
+    pub(super) fn family(&self, id: ServiceId) -> Option<Family> {
+        self.entries.get(&id)?.port.as_ref().map(|port| port.family)
+    }
+
     /// What `SERVICE_NAMES` still lacks for `id`.
     pub(super) fn put_name(&self, id: ServiceId) -> Option<Op> {
         let entry = self.entries.get(&id)?;

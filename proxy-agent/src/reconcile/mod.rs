@@ -12,13 +12,15 @@
 //!
 //! # What holds at every moment
 //! - A frontend's value refers to slots that are written, those to backends that are written, and
-//!   the filter bits of all of them are set.
+//!   the filter bits of all of them are set. Source ranges, affinity members and the turn that it
+//!   needs are there.
 //! - What a frontend refers to is never changed, and what it referred to is left alone for a grace
 //!   period ([`sets`]).
 //! - Before the first lists are complete nothing but `CONFIG` is written: what is installed goes on.
 
 mod adopt;
 mod backends;
+mod belongings;
 mod claims;
 mod cluster;
 mod commit;
@@ -48,7 +50,7 @@ use proxy_common::{FrontendKind, Nanoseconds, ServiceId};
 
 use crate::{
     desired::{FrontendKey, select_node_addresses},
-    model::{NamespacedName, Problem},
+    model::{NamespacedName, Problem, Service},
     source::Event,
     store::{Installed, MapStore},
 };
@@ -105,6 +107,8 @@ pub struct Reconciler {
     pending: bool,
     cidrs_changed: bool,
     problems: Vec<Problem>,
+    /// What is wrong with Services that are served all the same, as last told.
+    told: HashMap<NamespacedName, Vec<Problem>>,
 }
 
 impl Reconciler {
@@ -137,6 +141,7 @@ impl Reconciler {
             pending: true,
             cidrs_changed: false,
             problems: Vec::new(),
+            told: HashMap::new(),
         }
     }
 
@@ -152,7 +157,7 @@ impl Reconciler {
                         self.dirty.extend(self.cluster.names().cloned());
                     }
                     if change.addresses {
-                        self.select_node_addresses();
+                        self.node_addresses_changed();
                     }
                 }
                 Event::ServiceCidr(change) => {
@@ -190,6 +195,7 @@ impl Reconciler {
             let mut unowned = std::mem::take(&mut self.unowned);
             unowned.retain(|frontend| !claims.is_owned(frontend));
             self.unowned = commit.deletes(unowned);
+            commit.trim();
             commit.release();
             commit.filter();
         }
@@ -223,8 +229,10 @@ impl Reconciler {
 
     /// The addresses of the node, for NodePorts.
     pub fn node_addresses(&mut self, addresses: Vec<IpAddr>) {
-        self.node_addresses = addresses;
-        self.select_node_addresses();
+        if addresses != self.node_addresses {
+            self.node_addresses = addresses;
+            self.node_addresses_changed();
+        }
     }
 
     /// Addresses that packets are masqueraded to: answers to them are looked up.
@@ -280,7 +288,10 @@ impl Reconciler {
         }
     }
 
-    fn select_node_addresses(&mut self) {
+    fn node_addresses_changed(&mut self) {
+        // Whether a source range admits the node.
+        let checks_sources = |service: &Service| service.source_ranges.is_some();
+        self.dirty.extend(self.cluster.those(checks_sources).cloned());
         let selected = select_node_addresses(
             &self.settings.node_port_addresses,
             &self.node_addresses,
@@ -289,7 +300,9 @@ impl Reconciler {
         if selected != self.node_port_addresses {
             self.node_port_addresses = selected;
             if self.settings.frontend_kinds.contains(FrontendKind::NodePort) {
-                self.dirty.extend(self.cluster.with_node_ports().cloned());
+                let has_node_port =
+                    |service: &Service| service.ports.iter().any(|port| port.node_port.is_some());
+                self.dirty.extend(self.cluster.those(has_node_port).cloned());
             }
         }
     }

@@ -2,14 +2,19 @@
 
 use std::net::IpAddr;
 
-use proxy_common::{Address, BackendFlags, BackendId, Be16, Frontend, Service, V4, V6};
+use proxy_common::{
+    Address, BackendFlags, BackendId, Be16, Frontend, MemberKey, MemberSets, Service, ServiceId,
+    SourceRangeKey, V4, V6,
+};
 
 use crate::{
     desired::FrontendKey,
     endpoints::Backend,
-    model::Family,
+    model::{Cidr, Family},
     store::{FamilyOp, Op},
 };
+
+use super::belongings::Element;
 
 /// Makes `key` lead to `service`.
 pub(super) fn put_frontend(key: &FrontendKey, service: Service) -> Op {
@@ -55,6 +60,53 @@ pub(super) const fn clear_backend(family: Family, id: BackendId) -> Op {
         Family::V4 => Op::V4(FamilyOp::ClearBackend { id }),
         Family::V6 => Op::V6(FamilyOp::ClearBackend { id }),
     }
+}
+
+/// Writes `element` of the Service port `id`.
+pub(super) fn put_element(id: ServiceId, element: Element) -> Op {
+    match element {
+        Element::Range(range) => match range.network() {
+            IpAddr::V4(network) => Op::V4(FamilyOp::PutRange {
+                range: source_range(id, V4::new(network.octets()), range),
+            }),
+            IpAddr::V6(network) => Op::V6(FamilyOp::PutRange {
+                range: source_range(id, V6::new(network.octets()), range),
+            }),
+        },
+        Element::Member(member, sets) => {
+            Op::PutMember { member: MemberKey { service: id, backend: member }, sets }
+        }
+        Element::Turn => Op::PutTurn { id },
+    }
+}
+
+/// Takes `element` of the Service port `id` away; a member that is still in a set stays there.
+pub(super) fn trim_element(id: ServiceId, element: Element) -> Op {
+    match element {
+        Element::Range(range) => match range.network() {
+            IpAddr::V4(network) => Op::V4(FamilyOp::DeleteRange {
+                range: source_range(id, V4::new(network.octets()), range),
+            }),
+            IpAddr::V6(network) => Op::V6(FamilyOp::DeleteRange {
+                range: source_range(id, V6::new(network.octets()), range),
+            }),
+        },
+        Element::Member(member, sets) if sets == MemberSets::empty() => {
+            Op::DeleteMember { member: MemberKey { service: id, backend: member } }
+        }
+        Element::Member(..) => put_element(id, element),
+        Element::Turn => Op::DeleteTurn { id },
+    }
+}
+
+fn source_range<A: Address>(id: ServiceId, network: A, range: Cidr) -> SourceRangeKey<A> {
+    SourceRangeKey::of_range(id, network, u32::from(range.bits()))
+}
+
+/// The agent's word for an element of `SOURCE_RANGES_*`; `None` when it is none of ours.
+pub(super) fn read_range<A: Address>(range: &SourceRangeKey<A>) -> Option<Cidr> {
+    let bits = u8::try_from(range.prefix_length.checked_sub(32)?).ok()?;
+    Cidr::new(range.clients.address.to_ip(), bits)
 }
 
 /// The agent's word for an element of `BACKENDS_*`.

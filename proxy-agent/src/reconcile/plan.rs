@@ -1,7 +1,9 @@
 //! From what one Service should look like to places in the maps: ids, slots, values. Nothing is
 //! written here.
 
-use proxy_common::{Algorithm, Nanoseconds, Service};
+use std::collections::BTreeSet;
+
+use proxy_common::{Algorithm, FrontendKind, Nanoseconds, Service, ServiceId};
 
 use crate::{
     desired::{DesiredPort, FrontendKey},
@@ -9,6 +11,7 @@ use crate::{
 };
 
 use super::{
+    belongings::Wanted,
     error::ReconcileError,
     ids::PortKey,
     sets::Placement,
@@ -19,6 +22,8 @@ use super::{
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) service: NamespacedName,
+    /// The Service port; `None` for markers.
+    pub(super) id: Option<ServiceId>,
     pub(super) frontends: Vec<(FrontendKey, Mirrored)>,
 }
 
@@ -31,7 +36,16 @@ pub(super) fn port(
     now: Nanoseconds,
 ) -> Result<Option<Plan>, ReconcileError> {
     let Some(id) = tables.ids.of(key) else { return Ok(None) };
-    let placement = tables.place(key, &port.sets, now)?;
+    let placement = tables.place(key, &port.sets, &port.slots, now)?;
+    let wanted = Wanted {
+        ranges: port
+            .admitted
+            .as_ref()
+            .map(|admitted| admitted.ranges.iter().map(|range| (*range, ())).collect()),
+        members: port.affinity.map(|_| tables.members(&placement)),
+        turn: port.algorithm == Algorithm::RoundRobin,
+    };
+    tables.belongings.want(id, wanted);
     let frontends = port
         .frontends
         .iter()
@@ -40,7 +54,7 @@ pub(super) fn port(
                 id,
                 flags: frontend.flags(port.affinity),
                 kind: frontend.kind as u8,
-                algorithm: Algorithm::Random as u8,
+                algorithm: port.algorithm as u8,
                 cluster: placement.cluster,
                 local: placement.local,
                 affinity: port.affinity.unwrap_or_default(),
@@ -48,17 +62,18 @@ pub(super) fn port(
             (frontend.key, Mirrored { service, placement })
         })
         .collect();
-    Ok(Some(Plan { service: key.name.service.clone(), frontends }))
+    Ok(Some(Plan { service: key.name.service.clone(), id: Some(id), frontends }))
 }
 
-/// The markers of a Service's ClusterIPs.
-pub(super) fn markers(service: &NamespacedName, cluster_ips: &[std::net::IpAddr]) -> Plan {
+/// The markers of a Service's ClusterIPs and NodePorts.
+pub(super) fn markers(
+    service: &NamespacedName,
+    markers: &BTreeSet<(FrontendKey, FrontendKind)>,
+) -> Plan {
     let marker = Mirrored { service: Service::default(), placement: Placement::default() };
     Plan {
         service: service.clone(),
-        frontends: cluster_ips
-            .iter()
-            .map(|address| (FrontendKey::marker(*address), marker))
-            .collect(),
+        id: None,
+        frontends: markers.iter().map(|(key, _)| (*key, marker)).collect(),
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxy_common::{FrontendKind, Nanoseconds, Protocol};
+use proxy_common::{Nanoseconds, Protocol};
 
 use crate::{
     desired::{DesiredPort, DesiredService, FrontendKey, Vantage, desired},
@@ -14,6 +14,7 @@ use crate::{
 
 use super::{
     Reconciler,
+    belongings::Wanted,
     claims::{Changed, Claim},
     cluster::Known,
     error::{Failure, ReconcileError, Report, UdpServing},
@@ -45,13 +46,18 @@ impl Reconciler {
                 let vantage = Vantage {
                     node: &self.settings.node_name,
                     zone: self.cluster.node().and_then(|node| node.zone.as_deref()),
+                    internal_ips: self.cluster.node().map_or(&[], |node| &node.internal_ips),
+                    node_addresses: &self.node_addresses,
                     node_port_addresses: &self.node_port_addresses,
                     kinds: self.settings.frontend_kinds,
+                    algorithm: self.settings.algorithm,
+                    maglev_table_size: self.settings.maglev_table_size,
                 };
                 (desired(service, slices.values(), &vantage), service.created)
             }
             _ => (DesiredService::default(), None),
         };
+        self.tell(name, &wanted.problems);
         let changed = self.claims.replace(name, claims_of(name, created, &wanted));
         self.note(changed);
 
@@ -75,7 +81,7 @@ impl Reconciler {
             self.report_serving(&key, port, report);
             ports.insert(key);
         }
-        plans.push(plan::markers(name, &wanted.cluster_ips));
+        plans.push(plan::markers(name, &wanted.markers));
         self.keep_ports(name, ports, now, report);
         plans
     }
@@ -95,8 +101,11 @@ impl Reconciler {
         };
         for port in before.iter().flatten().filter(|port| !ports.contains(port)) {
             self.tables.forget_placement(port, now);
+            if let Some(id) = self.tables.ids.known(port) {
+                self.tables.belongings.want(id, Wanted::default());
+            }
             if self.udp_serving.remove(port).is_some()
-                && let Some(service) = self.tables.ids.of(port)
+                && let Some(service) = self.tables.ids.known(port)
             {
                 report.udp_serving.push(UdpServing { service, endpoints: Vec::new() });
             }
@@ -114,10 +123,28 @@ impl Reconciler {
         }
     }
 
+    /// Tells what is wrong with a Service, once for as long as it lasts.
+    fn tell(&mut self, service: &NamespacedName, problems: &[Problem]) {
+        let mut distinct: Vec<Problem> = Vec::new();
+        for problem in problems {
+            if !distinct.contains(problem) {
+                distinct.push(problem.clone());
+            }
+        }
+        let told = if distinct.is_empty() {
+            self.told.remove(service)
+        } else {
+            self.told.insert(service.clone(), distinct.clone())
+        };
+        let told = told.unwrap_or_default();
+        self.problems.extend(distinct.into_iter().filter(|problem| !told.contains(problem)));
+    }
+
     fn note(&mut self, changed: Changed) {
         self.dirty.extend(changed.others);
         self.unowned.extend(changed.unowned);
-        // Two Services with one ClusterIP share its marker; their ports tell whether they collide.
+        // Two Services with one ClusterIP or NodePort share its marker; their frontends tell whether
+        // they collide.
         let lost = changed.lost.into_iter().filter(|(frontend, ..)| !frontend.is_marker());
         self.problems.extend(lost.map(|(frontend, loser, owner)| Problem {
             location: None,
@@ -141,12 +168,8 @@ fn claims_of(
         .ports
         .iter()
         .flat_map(|port| port.frontends.iter().map(|frontend| (frontend.key, frontend.kind)));
-    let markers = wanted
-        .cluster_ips
-        .iter()
-        .map(|address| (FrontendKey::marker(*address), FrontendKind::ClusterIp));
     frontends
-        .chain(markers)
+        .chain(wanted.markers.iter().copied())
         .map(|(key, kind)| (key, Claim::new(kind, created, name.clone())))
         .collect()
 }

@@ -31,7 +31,9 @@ pub(super) struct Run {
     pub(super) family: Family,
     base: u32,
     slots: u32,
-    /// The backends that it needs: what its slots hold, 0 where that is nothing known.
+    /// What its slots hold, 0 where that is nothing known.
+    content: Vec<BackendId>,
+    /// The backends that it needs. One that stands here twice is needed twice.
     pub(super) backends: Vec<BackendId>,
     holders: u32,
     pub(super) written: bool,
@@ -67,37 +69,47 @@ impl SlotSets {
         }
     }
 
-    /// Slots that were found in use, or might be, and the backends that they need.
+    /// Slots that were found in use, or might be: what they hold, and the backends that they need.
     pub(super) fn adopt(
         &mut self,
         family: Family,
         (base, slots): (u32, u32),
+        content: Vec<BackendId>,
         backends: Vec<BackendId>,
     ) -> RunId {
         self.free.reserve(base, slots);
-        self.insert(Run { family, base, slots, backends, holders: 0, written: true })
+        self.insert(Run { family, base, slots, content, backends, holders: 0, written: true })
     }
 
-    /// Places a cluster set and a local set in one fresh run; they overlap when the local set is
-    /// how the cluster set begins. `Err` says how many slots were wanted and not to be had.
+    /// Backends that nothing refers to from now on, and that a running program may still meet.
+    pub(super) fn linger(&mut self, family: Family, backends: Vec<BackendId>, now: Nanoseconds) {
+        let run = self.adopt(family, (0, 0), Vec::new(), backends);
+        self.retired.push_back((grace_after(now), run));
+    }
+
+    /// Places the slots of a cluster set and of a local set, which need `backends`, in one fresh
+    /// run; they overlap when the local set is how the cluster set begins. `Err` says how many slots
+    /// were wanted and not to be had.
     pub(super) fn place(
         &mut self,
         family: Family,
         cluster: &[BackendId],
         local: &[BackendId],
+        backends: &[BackendId],
     ) -> Result<Placement, u32> {
-        let mut backends = cluster.to_vec();
+        let mut content = cluster.to_vec();
         let local_offset = if cluster.starts_with(local) { 0 } else { length(cluster) };
         if local_offset > 0 || cluster.is_empty() {
-            backends.extend_from_slice(local);
+            content.extend_from_slice(local);
         }
-        if backends.is_empty() {
+        if content.is_empty() {
             return Ok(Placement::default());
         }
-        let wanted = length(&backends);
+        let wanted = length(&content);
         let base = self.free.take(wanted).ok_or(wanted)?;
-        let slots = wanted;
-        let run = self.insert(Run { family, base, slots, backends, holders: 0, written: false });
+        let (slots, backends) = (wanted, backends.to_vec());
+        let run =
+            self.insert(Run { family, base, slots, content, backends, holders: 0, written: false });
         let range = |offset, set: &[BackendId]| match length(set) {
             0 => SlotRange::default(),
             count => SlotRange { base: base + offset, count },
@@ -120,14 +132,15 @@ impl SlotSets {
             && self.at(placement, placement.local) == Some(local)
     }
 
-    fn at(&self, placement: &Placement, range: SlotRange) -> Option<&[BackendId]> {
+    /// What lies at `range` of `placement`; `None` when that isn't known.
+    pub(super) fn at(&self, placement: &Placement, range: SlotRange) -> Option<&[BackendId]> {
         if range.count == 0 {
             return Some(&[]);
         }
         placement.runs.iter().flatten().find_map(|run| {
             let run = self.runs.get(run)?;
             let start = range.base.checked_sub(run.base)? as usize;
-            run.backends.get(start..start + range.count as usize)
+            run.content.get(start..start + range.count as usize)
         })
     }
 
@@ -137,7 +150,7 @@ impl SlotSets {
 
     /// Where a run begins, and what is to be written there.
     pub(super) fn content(&self, run: RunId) -> Option<(u32, Vec<BackendId>)> {
-        self.runs.get(&run).map(|run| (run.base, run.backends.clone()))
+        self.runs.get(&run).map(|run| (run.base, run.content.clone()))
     }
 
     pub(super) fn wrote(&mut self, run: RunId) {
@@ -225,7 +238,7 @@ mod tests {
     }
 
     fn place(sets: &mut SlotSets, cluster: &[u32], local: &[u32]) -> Placement {
-        let placement = sets.place(Family::V4, &ids(cluster), &ids(local)).unwrap();
+        let placement = sets.place(Family::V4, &ids(cluster), &ids(local), &ids(cluster)).unwrap();
         assert!(sets.holds(&placement, &ids(cluster), &ids(local)));
         placement
     }
@@ -264,7 +277,7 @@ mod tests {
         sets.release(&placement, Nanoseconds::new(7));
         assert_eq!(sets.next_expiry(), Some(Nanoseconds::new(7 + GRACE_NS)));
         assert!(sets.expire(Nanoseconds::new(6 + GRACE_NS)).is_empty());
-        assert_eq!(sets.place(Family::V4, &ids(&[3]), &[]), Err(1));
+        assert_eq!(sets.place(Family::V4, &ids(&[3]), &[], &[]), Err(1));
         let over = sets.expire(Nanoseconds::new(7 + GRACE_NS));
         assert_eq!(over.len(), 1);
         assert_eq!(over[0].backends, ids(&[1, 2]));

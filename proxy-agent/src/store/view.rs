@@ -3,33 +3,45 @@
 //!
 //! Ids and slots don't appear: two contents with the same view treat packets alike.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use proxy_common::{
-    Address, Backend, BackendFlags, BackendId, Be16, FilterBits, FilterSlot, Frontend,
-    FrontendKind, Protocol, Seconds, Service, ServiceFlags, ServiceId, SlotRange,
+    Address, Algorithm, Backend, BackendFlags, BackendId, FilterBits, FilterSlot, Frontend,
+    FrontendKind, MemberKey, MemberSets, Protocol, Seconds, Service, ServiceFlags, ServiceId,
+    SlotRange,
 };
 
 use super::{Installed, InstalledFamily};
 
-/// Address, port and protocol of a frontend; port 0 and [`Protocol::ANY`] mark a ClusterIP.
+/// Address, port and protocol of a frontend; port 0 and [`Protocol::ANY`] mark a ClusterIP, the
+/// unspecified address marks a NodePort.
 pub type Place = (IpAddr, u16, Protocol);
 
 /// A frontend, seen through the numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Namespace, name and port name; `None` for the marker of a ClusterIP.
+    /// Namespace, name and port name; `None` for a marker.
     pub name: Option<(String, String, String)>,
-    /// What kind of address it is; `None` for the marker of a ClusterIP.
+    /// What kind of address it is; `None` for a marker.
     pub kind: Option<FrontendKind>,
     /// Its flags.
     pub flags: ServiceFlags,
+    /// An [`Algorithm`] as its number.
+    pub algorithm: u8,
     /// How long a client stays with its endpoint.
     pub affinity: Seconds,
-    /// The cluster set.
+    /// The slots of the cluster set.
     pub cluster: Vec<SeenBackend>,
-    /// The local set.
+    /// The slots of the local set.
     pub local: Vec<SeenBackend>,
+    /// Who is admitted, as networks and prefix lengths; empty unless sources are checked.
+    pub ranges: BTreeSet<(IpAddr, u32)>,
+    /// The endpoints that a client may stay with, and the sets that each is in; empty without
+    /// affinity. Elements that name no backend are left out.
+    pub members: BTreeMap<SeenBackend, MemberSets>,
 }
 
 /// A backend: address, port, and whether it is on this node.
@@ -70,6 +82,28 @@ pub enum Violation {
         /// The id.
         id: ServiceId,
     },
+    /// A client can't stay with an endpoint though it is in the set.
+    #[error("{place:?} has affinity, and its backend {backend:?} is no member of its Service port")]
+    NoMember {
+        /// The frontend.
+        place: Place,
+        /// The backend in one of its slots.
+        backend: SeenBackend,
+    },
+    /// Nobody counts whose turn it is.
+    #[error("{place:?} picks in turn, and service id {id:?} has no element in TURNS")]
+    NoTurn {
+        /// The frontend.
+        place: Place,
+        /// The id.
+        id: ServiceId,
+    },
+    /// A process of the node could bind a NodePort.
+    #[error("{place:?} is a NodePort, and its number has no marker")]
+    NoMarker {
+        /// The frontend.
+        place: Place,
+    },
     /// The filter denies an address that is in use.
     #[error("ADDRESS_FILTER denies {address}, which is in use")]
     Filtered {
@@ -107,15 +141,18 @@ impl Viewer<'_> {
         for (frontend, service) in &maps.frontends {
             let place = (frontend.address.to_ip(), frontend.port.get(), frontend.protocol);
             self.filtered(frontend.address, FilterBits::FRONTEND);
-            let marker = *frontend == Frontend::new(frontend.address, Be16::ZERO, Protocol::ANY);
             let seen = Seen {
-                name: if marker { None } else { self.name(place, service) },
+                name: if frontend.is_marker() { None } else { self.name(place, service) },
                 kind: service.frontend_kind(),
                 flags: service.flags,
+                algorithm: service.algorithm,
                 affinity: service.affinity,
                 cluster: self.set(maps, place, service.cluster),
                 local: self.set(maps, place, service.local),
+                ranges: ranges(maps, service),
+                members: self.members(maps, service),
             };
+            self.complete(maps, frontend, service, &seen);
             self.seen.insert(place, seen);
         }
     }
@@ -147,10 +184,7 @@ impl Viewer<'_> {
             self.violations.push(Violation::NoSlots { place, range });
             return Vec::new();
         };
-        let mut set: Vec<SeenBackend> =
-            (range.base..end).filter_map(|slot| self.slot(maps, place, slot)).collect();
-        set.sort_unstable();
-        set
+        (range.base..end).filter_map(|slot| self.slot(maps, place, slot)).collect()
     }
 
     fn slot<A: Address>(
@@ -161,19 +195,84 @@ impl Viewer<'_> {
     ) -> Option<SeenBackend> {
         let id = self.installed.slots.get(slot as usize).copied().unwrap_or_default();
         let backend = (id != BackendId::default()).then(|| maps.backends.get(&id)).flatten();
-        let Some(Backend { address, port, flags }) = backend else {
+        let Some(backend) = backend else {
             self.violations.push(Violation::NoBackend { place, slot });
             return None;
         };
-        self.filtered(*address, FilterBits::BACKEND);
-        Some((address.to_ip(), port.get(), flags.contains(BackendFlags::LOCAL)))
+        self.filtered(backend.address, FilterBits::BACKEND);
+        Some(see(backend))
+    }
+
+    fn members<A: Address>(
+        &self,
+        maps: &InstalledFamily<A>,
+        service: &Service,
+    ) -> BTreeMap<SeenBackend, MemberSets> {
+        if !service.flags.contains(ServiceFlags::AFFINITY) {
+            return BTreeMap::new();
+        }
+        let from = MemberKey { service: service.id, backend: BackendId::default() };
+        let of_service = self.installed.members.range(from..);
+        of_service
+            .take_while(|(member, _)| member.service == service.id)
+            .filter_map(|(member, sets)| {
+                maps.backends.get(&member.backend).map(|backend| (see(backend), *sets))
+            })
+            .collect()
+    }
+
+    /// Whether a frontend has what it needs beside its sets.
+    fn complete<A: Address>(
+        &mut self,
+        maps: &InstalledFamily<A>,
+        frontend: &Frontend<A>,
+        service: &Service,
+        seen: &Seen,
+    ) {
+        let place = (frontend.address.to_ip(), frontend.port.get(), frontend.protocol);
+        if service.flags.contains(ServiceFlags::AFFINITY) {
+            for (slots, set) in
+                [(&seen.cluster, MemberSets::CLUSTER), (&seen.local, MemberSets::LOCAL)]
+            {
+                for backend in slots {
+                    if !seen.members.get(backend).is_some_and(|sets| sets.contains(set)) {
+                        self.violations.push(Violation::NoMember { place, backend: *backend });
+                    }
+                }
+            }
+        }
+        let in_turn = service.algorithm == Algorithm::RoundRobin as u8;
+        if in_turn && !self.installed.turns.contains(&service.id) {
+            self.violations.push(Violation::NoTurn { place, id: service.id });
+        }
+        let marker = Frontend::node_port_marker(frontend.port, frontend.protocol);
+        if seen.kind == Some(FrontendKind::NodePort) && !maps.frontends.contains_key(&marker) {
+            self.violations.push(Violation::NoMarker { place });
+        }
     }
 
     fn filtered<A: Address>(&mut self, address: A, bit: FilterBits) {
+        if address == A::zeroed() {
+            return;
+        }
         let slot = FilterSlot::of(address);
         let word = self.installed.filter.get(slot.word as usize).copied().unwrap_or_default();
         if !slot.read(word).contains(bit) {
             self.violations.push(Violation::Filtered { address: address.to_ip() });
         }
     }
+}
+
+fn see<A: Address>(backend: &Backend<A>) -> SeenBackend {
+    let Backend { address, port, flags } = backend;
+    (address.to_ip(), port.get(), flags.contains(BackendFlags::LOCAL))
+}
+
+fn ranges<A: Address>(maps: &InstalledFamily<A>, service: &Service) -> BTreeSet<(IpAddr, u32)> {
+    let checked = service.flags.contains(ServiceFlags::SOURCE_RANGES);
+    maps.ranges
+        .iter()
+        .filter(|range| checked && range.clients.service == service.id)
+        .map(|range| (range.clients.address.to_ip(), range.prefix_length.saturating_sub(32)))
+        .collect()
 }

@@ -1,12 +1,15 @@
 //! The maps as text that reads like what was asked for.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{collections::BTreeMap, fmt::Write, net::IpAddr};
 
-use proxy_agent::store::{
-    Installed,
-    view::{Place, Seen, SeenBackend, view},
+use proxy_agent::{
+    model::Family,
+    store::{
+        Installed,
+        view::{Place, Seen, SeenBackend, view},
+    },
 };
-use proxy_common::{Address, FrontendKind, Prefix, Protocol, ServiceFlags};
+use proxy_common::{Address, Algorithm, FrontendKind, MemberSets, Prefix, Protocol, ServiceFlags};
 
 /// What `installed` means, a frontend a paragraph, in order.
 ///
@@ -28,8 +31,13 @@ pub(crate) fn dump(installed: &Installed) -> String {
 fn frontend(text: &mut String, place: &Place, seen: &Seen) {
     let (address, port, protocol) = place;
     let Some(kind) = seen.kind else {
-        assert_eq!((*port, *protocol), (0, Protocol::ANY), "only markers are without a kind");
-        writeln!(text, "{address} is a ClusterIP").unwrap();
+        if address.is_unspecified() {
+            let family = Family::of(*address);
+            writeln!(text, "{port}/{protocol} is an {family} NodePort").unwrap();
+        } else {
+            assert_eq!((*port, *protocol), (0, Protocol::ANY), "only markers are without a kind");
+            writeln!(text, "{address} is a ClusterIP").unwrap();
+        }
         return;
     };
     let kind = match kind {
@@ -46,6 +54,7 @@ fn frontend(text: &mut String, place: &Place, seen: &Seen) {
     for (flag, word) in [
         (ServiceFlags::LOCAL_ONLY, ", local only"),
         (ServiceFlags::SOURCE_RANGES, ", sources checked"),
+        (ServiceFlags::NODE_ADMITTED, ", the node admitted"),
     ] {
         if seen.flags.contains(flag) {
             text.push_str(word);
@@ -54,21 +63,64 @@ fn frontend(text: &mut String, place: &Place, seen: &Seen) {
     if seen.flags.contains(ServiceFlags::AFFINITY) {
         write!(text, ", clients stay {} s", seen.affinity.get()).unwrap();
     }
+    let algorithm = Algorithm::from_number(seen.algorithm).unwrap();
+    if algorithm != Algorithm::Random {
+        write!(text, ", {}", algorithm.name()).unwrap();
+    }
     text.push('\n');
-    set(text, "cluster", &seen.cluster);
-    set(text, "local", &seen.local);
+    for (name, slots) in [("cluster", &seen.cluster), ("local", &seen.local)] {
+        match algorithm {
+            Algorithm::Maglev | Algorithm::RoundRobin => in_order(text, name, slots),
+            Algorithm::Random | Algorithm::LeastConnections => counted(text, name, slots),
+        }
+    }
+    if seen.flags.contains(ServiceFlags::SOURCE_RANGES) {
+        let ranges: Vec<String> =
+            seen.ranges.iter().map(|(network, bits)| format!("{network}/{bits}")).collect();
+        list(text, "admitted", &ranges);
+    }
+    if seen.flags.contains(ServiceFlags::AFFINITY) {
+        let members: Vec<String> = seen.members.iter().map(member).collect();
+        list(text, "members", &members);
+    }
 }
 
-fn set(text: &mut String, name: &str, set: &[SeenBackend]) {
-    let backends: Vec<String> = set
-        .iter()
-        .map(|(address, port, local)| {
-            let here = if *local { " (here)" } else { "" };
-            format!("{}{here}", with_port(*address, *port))
+fn member((member, sets): (&SeenBackend, &MemberSets)) -> String {
+    let sets: Vec<&str> = [(MemberSets::CLUSTER, "cluster"), (MemberSets::LOCAL, "local")]
+        .into_iter()
+        .filter_map(|(set, name)| sets.contains(set).then_some(name))
+        .collect();
+    format!("{} {}", backend(member), sets.join("+"))
+}
+
+/// Slots of which only the number counts.
+fn counted(text: &mut String, name: &str, slots: &[SeenBackend]) {
+    let mut counts: BTreeMap<&SeenBackend, u32> = BTreeMap::new();
+    for slot in slots {
+        *counts.entry(slot).or_default() += 1;
+    }
+    let backends: Vec<String> = counts
+        .into_iter()
+        .map(|(seen, count)| match count {
+            1 => backend(seen),
+            _ => format!("{} x{count}", backend(seen)),
         })
         .collect();
-    let backends = if backends.is_empty() { "nothing".to_owned() } else { backends.join(", ") };
-    writeln!(text, "  {name}: {backends}").unwrap();
+    list(text, name, &backends);
+}
+
+fn in_order(text: &mut String, name: &str, slots: &[SeenBackend]) {
+    list(text, name, &slots.iter().map(backend).collect::<Vec<_>>());
+}
+
+fn list(text: &mut String, name: &str, items: &[String]) {
+    let items = if items.is_empty() { "nothing".to_owned() } else { items.join(", ") };
+    writeln!(text, "  {name}: {items}").unwrap();
+}
+
+fn backend((address, port, local): &SeenBackend) -> String {
+    let here = if *local { " (here)" } else { "" };
+    format!("{}{here}", with_port(*address, *port))
 }
 
 fn with_port(address: IpAddr, port: u16) -> String {

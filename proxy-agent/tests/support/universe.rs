@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use proxy_agent::{
     model::{
-        Conditions, Endpoint, EndpointPort, EndpointSlice, Family, IpMode, LoadBalancerAddress,
-        NamespacedName, Node, Service, ServiceCidr, ServicePort, ServiceType, TrafficPolicy,
-        Unserved,
+        Cidr, Conditions, Endpoint, EndpointPort, EndpointSlice, Family, IpMode,
+        LoadBalancerAddress, NamespacedName, Node, Service, ServiceCidr, ServicePort, ServiceType,
+        SourceRanges, TrafficPolicy, Unserved, Weights,
     },
     source::{Change, Event},
 };
-use proxy_common::{Protocol, Seconds};
+use proxy_common::{Algorithm, Protocol, Seconds};
 
 /// The node the agent runs on.
 pub(crate) const NODE: &str = "here";
@@ -23,6 +23,8 @@ pub(crate) struct World {
     slices: BTreeMap<NamespacedName, EndpointSlice>,
     node: Option<Node>,
     cidrs: BTreeMap<Arc<str>, ServiceCidr>,
+    /// The addresses of the node's devices.
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 impl World {
@@ -66,12 +68,14 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         2 => name(&["a", "b", "c"]).prop_map(|name| Event::Service(Change::Deleted(name))),
         8 => slice().prop_map(|it| Event::EndpointSlice(Change::Applied(it))),
         2 => name(SLICES).prop_map(|name| Event::EndpointSlice(Change::Deleted(name))),
-        1 => option::of(select(ZONES)).prop_map(|zone| Event::Node(Change::Applied(Node {
-            name: NODE.into(),
-            zone: zone.map(Into::into),
-            internal_ips: vec![address("192.0.2.1")],
-            leaving: false,
-        }))),
+        1 => (option::of(select(ZONES)), addresses(NODE_IPS, 2)).prop_map(|(zone, internal_ips)| {
+            Event::Node(Change::Applied(Node {
+                name: NODE.into(),
+                zone: zone.map(Into::into),
+                internal_ips,
+                leaving: false,
+            }))
+        }),
         1 => vec(select(&["10.96.0.0/16", "10.97.0.0/16", "fd00:96::/112"][..]), 0..3)
             .prop_map(|cidrs| Event::ServiceCidr(Change::Applied(ServiceCidr {
                 name: "kubernetes".into(),
@@ -83,6 +87,11 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
 const SLICES: &[&str] = &["s1", "s2", "s3", "s4", "s5"];
 const ZONES: &[&str] = &["east", "west"];
 const NODES: &[&str] = &[NODE, "there"];
+/// Addresses that the node may have.
+pub(crate) const NODE_IPS: &[&str] = &["192.0.2.1", "192.0.2.2", "2001:db8::9"];
+const PODS: &[&str] = &["web-0", "web-1"];
+const RANGES: &[&str] = &["192.0.2.0/24", "203.0.113.0/24", "203.0.113.0/25", "2001:db8::/64"];
+const WEIGHTS: &[(&str, u8)] = &[("10.1.0.1", 3), ("web-0", 2), ("there", 4), ("fd00:1::1", 2)];
 const CLUSTER_IPS: &[&str] = &["10.96.0.1", "10.96.0.2", "10.96.0.3", "fd00:96::1", "fd00:96::2"];
 const OTHER_IPS: &[&str] = &["198.51.100.1", "198.51.100.2", "10.96.0.1", "2001:db8::1"];
 const V4: &[&str] = &["10.1.0.1", "10.1.0.2", "10.2.0.1", "10.2.0.2", "10.2.0.3"];
@@ -92,13 +101,18 @@ const PORTS: &[(&str, Protocol, u16)] = &[
     ("https", Protocol::TCP, 443),
     ("dns", Protocol::UDP, 53),
     ("dns-tcp", Protocol::TCP, 53),
+    ("sctp", Protocol::SCTP, 8000),
 ];
 
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn addresses(of: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<IpAddr>> {
+/// Some of these addresses.
+pub(crate) fn addresses(
+    of: &'static [&'static str],
+    most: usize,
+) -> impl Strategy<Value = Vec<IpAddr>> {
     vec(select(of), 0..=most).prop_map(|texts| {
         let mut addresses: Vec<IpAddr> = texts.iter().map(|text| address(text)).collect();
         addresses.sort_unstable();
@@ -136,10 +150,23 @@ fn service() -> impl Strategy<Value = Service> {
         (addresses(OTHER_IPS, 2), addresses(OTHER_IPS, 1)),
         ports(),
         (policy(), policy()),
-        option::weighted(0.2, 1..3u32),
+        option::weighted(0.3, 1..3u32),
+        option::weighted(0.4, vec(select(RANGES), 0..3)),
+        (option::weighted(0.5, select(&Algorithm::ALL[..])), vec(select(WEIGHTS), 0..3)),
     )
         .prop_map(
-            |(name, created, unserved, cluster_ips, other, ports, policies, affinity)| Service {
+            |(
+                name,
+                created,
+                unserved,
+                cluster_ips,
+                other,
+                ports,
+                policies,
+                affinity,
+                ranges,
+                picking,
+            )| Service {
                 name,
                 created,
                 unserved,
@@ -152,14 +179,29 @@ fn service() -> impl Strategy<Value = Service> {
                     .into_iter()
                     .map(|address| LoadBalancerAddress { address, mode: IpMode::Vip })
                     .collect(),
-                source_ranges: None,
+                source_ranges: ranges.map(|ranges| SourceRanges { ranges: distinct(&ranges) }),
                 ports,
                 internal_traffic_policy: policies.0,
                 external_traffic_policy: policies.1,
                 affinity: affinity.map(Seconds::new),
+                algorithm: picking.0,
+                weights: picking.1.iter().fold(
+                    Weights::default(),
+                    |mut weights, (name, weight)| {
+                        weights.insert(name, *weight);
+                        weights
+                    },
+                ),
                 health_check_node_port: None,
             },
         )
+}
+
+fn distinct(ranges: &[&str]) -> Vec<Cidr> {
+    let mut ranges: Vec<Cidr> = ranges.iter().map(|range| range.parse().unwrap()).collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    ranges
 }
 
 fn names(of: &'static [&'static str]) -> impl Strategy<Value = Vec<Arc<str>>> {
@@ -178,9 +220,11 @@ pub(crate) fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
             |(ready, serving, terminating)| Conditions { ready, serving, terminating }
         ),
     ];
-    (select(addresses), option::of(select(NODES)), conditions, names(NODES), names(ZONES)).prop_map(
-        |(address, node, conditions, for_nodes, for_zones)| Endpoint {
+    let placed = (option::of(select(PODS)), option::of(select(NODES)));
+    (select(addresses), placed, conditions, names(NODES), names(ZONES)).prop_map(
+        |(address, (pod, node), conditions, for_nodes, for_zones)| Endpoint {
             address: address.parse().unwrap(),
+            pod: pod.map(Into::into),
             node: node.map(Into::into),
             conditions,
             for_nodes,

@@ -95,6 +95,13 @@ impl Converter {
         }
         Some(Endpoint {
             address,
+            // Not interned: pods come and go, and each has a name of its own.
+            pod: endpoint
+                .target_ref
+                .as_ref()
+                .filter(|target| target.kind.as_deref() == Some("Pod"))
+                .and_then(|target| target.name.as_deref())
+                .map(Arc::from),
             node: endpoint.node_name.as_deref().map(|node| self.intern(node)),
             conditions: endpoint.conditions.as_ref().map(conditions).unwrap_or_default(),
             for_nodes: hints.0,

@@ -4,8 +4,10 @@
 //! skipped with a [`Problem`] and the rest of the object stays, as SEMANTICS §1 asks; only an
 //! object without a usable name is left out as a whole.
 
+mod annotations;
 mod endpoint_slice;
 mod fields;
+mod load_balancer;
 mod node;
 mod service;
 mod service_cidr;

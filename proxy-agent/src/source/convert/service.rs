@@ -1,17 +1,16 @@
 //! Services.
 
-use k8s_openapi::api::core::v1::{
-    LoadBalancerIngress, Service as ApiService, ServicePort as ApiPort, ServiceSpec,
-};
+use k8s_openapi::api::core::v1::{Service as ApiService, ServicePort as ApiPort, ServiceSpec};
 use proxy_common::Seconds;
 
 use crate::model::{
-    Family, IpMode, LoadBalancerAddress, ObjectKind, Service, ServicePort, ServiceType,
-    SourceRanges, TrafficPolicy, Trouble, Unserved,
+    Family, ObjectKind, Service, ServicePort, ServiceType, TrafficPolicy, Trouble, Unserved,
+    Weights,
 };
 
 use super::{
-    Converted, Converter, HEADLESS_LABEL, LABEL_MAX, PROXY_LABEL, fields::Fields, is_usable, label,
+    Converted, Converter, HEADLESS_LABEL, LABEL_MAX, PROXY_LABEL, annotations, fields::Fields,
+    is_usable, label, load_balancer,
 };
 
 /// `service.kubernetes.io` default of `sessionAffinityConfig.clientIP.timeoutSeconds`.
@@ -45,6 +44,8 @@ impl Converter {
             internal_traffic_policy: TrafficPolicy::Cluster,
             external_traffic_policy: TrafficPolicy::Cluster,
             affinity: None,
+            algorithm: None,
+            weights: Weights::default(),
             health_check_node_port: None,
         };
         // Of what isn't served only the reason is kept.
@@ -75,14 +76,16 @@ impl Converter {
             .as_ref()
             .and_then(|status| status.load_balancer.as_ref()?.ingress.as_deref())
             .unwrap_or_default();
-        service.load_balancer = load_balancer(ingress, fields);
-        service.source_ranges = source_ranges(spec, service, fields);
+        service.load_balancer = load_balancer::addresses(ingress, fields);
+        service.source_ranges = load_balancer::source_ranges(spec, service, fields);
         service.ports = self.ports(spec, service.kind, fields);
         service.internal_traffic_policy =
             policy("spec.internalTrafficPolicy", spec.internal_traffic_policy.as_deref(), fields);
         service.external_traffic_policy =
             policy("spec.externalTrafficPolicy", spec.external_traffic_policy.as_deref(), fields);
         service.affinity = affinity(spec, fields);
+        service.algorithm = annotations::algorithm(&object.metadata, fields);
+        service.weights = annotations::weights(&object.metadata, fields);
         service.health_check_node_port = spec
             .health_check_node_port
             .filter(|port| *port != 0)
@@ -215,49 +218,6 @@ fn families(spec: &ServiceSpec, service: &Service, fields: &mut Fields) -> Vec<F
     families.sort_unstable();
     families.dedup();
     families
-}
-
-fn load_balancer(ingress: &[LoadBalancerIngress], fields: &mut Fields) -> Vec<LoadBalancerAddress> {
-    let mut addresses: Vec<LoadBalancerAddress> = Vec::new();
-    for (i, ingress) in ingress.iter().enumerate() {
-        let at = format!("status.loadBalancer.ingress[{i}]");
-        let Some(text) = ingress.ip.as_deref().filter(|text| !text.is_empty()) else { continue };
-        let Some(address) = fields.frontend_address(&format!("{at}.ip"), text) else { continue };
-        let mode = fields.word(
-            &format!("{at}.ipMode"),
-            ingress.ip_mode.as_deref(),
-            &[("VIP", IpMode::Vip), ("Proxy", IpMode::Proxy)],
-            IpMode::Vip,
-            Trouble::UnknownValue { allowed: "VIP, Proxy", done: "VIP is assumed" },
-        );
-        addresses.push(LoadBalancerAddress { address, mode });
-    }
-    addresses
-}
-
-fn source_ranges(
-    spec: &ServiceSpec,
-    service: &Service,
-    fields: &mut Fields,
-) -> Option<SourceRanges> {
-    let texts = spec.load_balancer_source_ranges.as_deref().filter(|texts| !texts.is_empty())?;
-    if service.kind != ServiceType::LoadBalancer {
-        return None;
-    }
-    let field = "spec.loadBalancerSourceRanges";
-    let mut ranges: Vec<_> = texts
-        .iter()
-        .enumerate()
-        .filter_map(|(i, text)| fields.cidr(&format!("{field}[{i}]"), text))
-        .collect();
-    ranges.sort_unstable();
-    ranges.dedup();
-    for family in service.families.iter().copied() {
-        if !ranges.is_empty() && ranges.iter().all(|range| range.family() != family) {
-            fields.problem(field, texts.join(","), Trouble::SourceRangesOfOtherFamily { family });
-        }
-    }
-    Some(SourceRanges { ranges })
 }
 
 fn policy(field: &str, text: Option<&str>, fields: &mut Fields) -> TrafficPolicy {

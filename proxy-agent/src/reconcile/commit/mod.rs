@@ -1,8 +1,12 @@
 //! Plans, carried out: the one place that calls the store.
 //!
-//! The order is filter bits, backends, slots, names, frontends. A frontend is written only when
-//! everything its value refers to is there, and is switched by that one write. What fails stops the
-//! plans that need it and no others.
+//! The order is filter bits, backends, slots, names, what else the Service port has
+//! ([`super::belongings`]), markers of NodePorts, frontends; and the other way round for what goes.
+//! A frontend is written only when everything its value refers to is there, and is switched by that
+//! one write. What fails stops the plans that need it and no others.
+
+mod belongings;
+mod stages;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,7 +23,7 @@ use super::{
     filter::{Role, slot_of},
     ops,
     plan::Plan,
-    sets::{RunId, grace_after},
+    sets::grace_after,
     tables::{Mirrored, Tables},
 };
 
@@ -67,12 +71,31 @@ impl Commit<'_> {
             let runs = put.value.placement.runs.iter().flatten().find_map(|run| runs.get(run));
             runs.or_else(|| names.get(&put.value.service.id)).copied()
         });
+        puts = self.belongings(puts, plans, &mut failed);
+        puts = self.node_port_markers(puts, plans, &mut failed);
         self.frontends(puts, plans, &mut failed);
+        for plan in plans.iter().filter(|plan| !failed.contains(&plan.service)) {
+            if let Some(id) = plan.id {
+                self.tables.belongings.confirm(id);
+            }
+        }
         failed
     }
 
-    /// Deletes `frontends`; returns those that are still there.
+    /// Deletes `frontends`; returns those that are still there. A NodePort's marker goes after the
+    /// last of its frontends.
     pub(super) fn deletes(&mut self, frontends: BTreeSet<FrontendKey>) -> BTreeSet<FrontendKey> {
+        let (markers, frontends): (BTreeSet<_>, BTreeSet<_>) =
+            frontends.into_iter().partition(FrontendKey::is_node_port_marker);
+        let mut left = self.delete(frontends);
+        let (in_use, markers): (BTreeSet<_>, BTreeSet<_>) =
+            markers.into_iter().partition(|marker| self.tables.node_ports.contains_key(marker));
+        left.extend(in_use);
+        left.extend(self.delete(markers));
+        left
+    }
+
+    fn delete(&mut self, frontends: BTreeSet<FrontendKey>) -> BTreeSet<FrontendKey> {
         let (frontends, ops): (Vec<_>, Vec<_>) = frontends
             .into_iter()
             .filter(|frontend| self.tables.frontends.contains_key(frontend))
@@ -138,93 +161,6 @@ impl Commit<'_> {
         puts
     }
 
-    fn filter_words(&mut self) -> FailedBy<u32> {
-        let ops = self.tables.filter.ops();
-        let failed = self.apply(&ops);
-        let mut by_word = FailedBy::new();
-        for (index, op) in ops.iter().enumerate() {
-            if let Op::PutFilter { word, value } = op {
-                match failed.get(&index) {
-                    Some(failure) => _ = by_word.insert(*word, *failure),
-                    None => self.tables.filter.wrote(*word, *value),
-                }
-            }
-        }
-        by_word
-    }
-
-    fn backends(&mut self) -> FailedBy<(Family, BackendId)> {
-        let mut by_id = FailedBy::new();
-        for family in Family::ALL {
-            let (ids, ops): (Vec<_>, Vec<_>) =
-                self.tables.backends.of(family).puts().into_iter().unzip();
-            let failed = self.apply(&ops);
-            for (index, id) in ids.into_iter().enumerate() {
-                match failed.get(&index) {
-                    Some(failure) => _ = by_id.insert((family, id), *failure),
-                    None => self.tables.backends.of_mut(family).wrote(id),
-                }
-            }
-        }
-        by_id
-    }
-
-    fn slots(&mut self, puts: &[Put]) -> FailedBy<RunId> {
-        let unwritten: BTreeSet<RunId> = puts
-            .iter()
-            .flat_map(|put| put.value.placement.runs.into_iter().flatten())
-            .filter(|run| self.tables.sets.get(*run).is_some_and(|run| !run.written))
-            .collect();
-        let (runs, ops): (Vec<_>, Vec<_>) = unwritten
-            .into_iter()
-            .filter_map(|run| {
-                let (base, backends) = self.tables.sets.content(run)?;
-                Some((run, Op::PutSlots { base, backends }))
-            })
-            .unzip();
-        let failed = self.apply(&ops);
-        let mut by_run = FailedBy::new();
-        for (index, run) in runs.into_iter().enumerate() {
-            match failed.get(&index) {
-                Some(failure) => _ = by_run.insert(run, *failure),
-                None => self.tables.sets.wrote(run),
-            }
-        }
-        by_run
-    }
-
-    fn names(&mut self, puts: &[Put]) -> FailedBy<proxy_common::ServiceId> {
-        let ids: BTreeSet<_> = puts.iter().map(|put| put.value.service.id).collect();
-        let (ids, ops): (Vec<_>, Vec<_>) =
-            ids.into_iter().filter_map(|id| Some((id, self.tables.ids.put_name(id)?))).unzip();
-        let failed = self.apply(&ops);
-        let mut by_id = FailedBy::new();
-        for (index, id) in ids.into_iter().enumerate() {
-            match failed.get(&index) {
-                Some(failure) => _ = by_id.insert(id, *failure),
-                None => self.tables.ids.wrote_name(id),
-            }
-        }
-        by_id
-    }
-
-    fn frontends(
-        &mut self,
-        puts: Vec<Put>,
-        plans: &[Plan],
-        services: &mut BTreeSet<NamespacedName>,
-    ) {
-        let ops: Vec<Op> =
-            puts.iter().map(|put| ops::put_frontend(&put.frontend, put.value.service)).collect();
-        let failed = self.apply(&ops);
-        for (index, put) in puts.into_iter().enumerate() {
-            match failed.get(&index) {
-                Some(failure) => self.give_up(&put, plans, *failure, services),
-                None => self.tables.wrote_frontend(put.frontend, put.value, self.now),
-            }
-        }
-    }
-
     /// Drops the puts that a failure stands in the way of.
     fn keep(
         &mut self,
@@ -254,15 +190,24 @@ impl Commit<'_> {
             let not_before = grace_after(self.now);
             self.tables.filter.release(put.frontend.address, Role::Frontend, not_before);
         }
-        let (Some(plan), Some(failure)) =
-            (plans.get(put.plan), self.report.failures.get_mut(failure))
-        else {
-            return;
-        };
-        if let Err(place) = failure.services.binary_search(&plan.service) {
-            failure.services.insert(place, plan.service.clone());
+        if let Some(plan) = plans.get(put.plan) {
+            self.blame(&plan.service, failure, services);
         }
-        services.insert(plan.service.clone());
+    }
+
+    /// `service` is not as it should be, because of `failure`.
+    fn blame(
+        &mut self,
+        service: &NamespacedName,
+        failure: usize,
+        services: &mut BTreeSet<NamespacedName>,
+    ) {
+        if let Some(failure) = self.report.failures.get_mut(failure)
+            && let Err(place) = failure.services.binary_search(service)
+        {
+            failure.services.insert(place, service.clone());
+        }
+        services.insert(service.clone());
     }
 
     /// Applies `ops`; returns which failed, each with its place in [`Report::failures`]. Failures

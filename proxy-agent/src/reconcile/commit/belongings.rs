@@ -1,0 +1,71 @@
+//! Source ranges, affinity members and turns: added before the frontends that need them, taken away
+//! after the last one that did.
+
+use std::collections::BTreeSet;
+
+use proxy_common::ServiceId;
+
+use crate::model::NamespacedName;
+
+use super::{Commit, FailedBy, Put};
+use crate::reconcile::{
+    belongings::{Element, Need},
+    ops,
+    plan::Plan,
+};
+
+impl Commit<'_> {
+    /// Adds what the Service ports of `plans` lack. Returns the puts that have what they need.
+    pub(super) fn belongings(
+        &mut self,
+        puts: Vec<Put>,
+        plans: &[Plan],
+        services: &mut BTreeSet<NamespacedName>,
+    ) -> Vec<Put> {
+        let ids = plans.iter().filter_map(|plan| plan.id);
+        let missing: Vec<(ServiceId, Element)> = ids
+            .flat_map(|id| {
+                let missing = self.tables.belongings.missing(id);
+                missing.into_iter().map(move |element| (id, element))
+            })
+            .collect();
+        let ops: Vec<_> =
+            missing.iter().map(|(id, element)| ops::put_element(*id, *element)).collect();
+        let failed = self.apply(&ops);
+        let mut by_need: FailedBy<(ServiceId, Need)> = FailedBy::new();
+        for (index, (id, element)) in missing.into_iter().enumerate() {
+            match failed.get(&index) {
+                Some(failure) => _ = by_need.insert((id, element.need()), *failure),
+                None => self.tables.wrote_element(id, element),
+            }
+        }
+        if by_need.is_empty() {
+            return puts;
+        }
+        let failure = |id, need| by_need.get(&(id, need)).copied();
+        // A Service whose frontends need no write lacks something all the same.
+        for plan in plans {
+            let id = plan.id.into_iter();
+            for failure in
+                id.flat_map(|id| Need::ALL.into_iter().filter_map(move |need| failure(id, need)))
+            {
+                self.blame(&plan.service, failure, services);
+            }
+        }
+        self.keep(puts, plans, services, |_, put| {
+            let service = &put.value.service;
+            let mut needs = Need::ALL.into_iter().filter(|need| need.of(service));
+            needs.find_map(|need| failure(service.id, need))
+        })
+    }
+
+    /// Takes away what nobody needs any more.
+    pub(in crate::reconcile) fn trim(&mut self) {
+        let surplus = self.tables.belongings.surplus();
+        let ops: Vec<_> =
+            surplus.iter().map(|(id, element)| ops::trim_element(*id, *element)).collect();
+        let failed = self.apply(&ops);
+        let trimmed: Vec<_> = super::succeeded(surplus, &failed).collect();
+        self.tables.trimmed_elements(&trimmed, self.now);
+    }
+}
