@@ -36,7 +36,7 @@ use crate::{
         program::{DeviceProgram, SocketProgram},
     },
     devices::{self, attach::Attacher, attach::PruneError},
-    flows::sweeper::{Sweeper, SweeperError},
+    flows::sweeper::{SweepOptions, Sweeper, SweeperError},
     host::{
         bpffs::{self, BpffsError, Outcome},
         cgroup::{self, CgroupError},
@@ -141,7 +141,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
 
     let (events_in, events) = mpsc::channel(EVENTS);
     let (snapshots_in, snapshots) = mpsc::channel(1);
-    let (live_in, live) = mpsc::channel(1);
+    let (found_in, found) = mpsc::channel(1);
     let (progress_in, progress) = mpsc::unbounded_channel();
     let state = State::default();
     state.update(|live| {
@@ -149,7 +149,12 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         live.warnings = warnings;
     });
     let introspection = introspect::serve(pins.root(), state.clone());
-    let sweeper = Sweeper::start(&pins.maps(), options.timeouts, options.sweep_interval, live_in)?;
+    let sweep = SweepOptions {
+        timeouts: options.timeouts,
+        interval: options.sweep_interval,
+        destroy_sockets: options.destroy_stale_sockets,
+    };
+    let sweeper = Sweeper::start(&pins.maps(), sweep, found_in)?;
     let attacher = Attacher::open(&pins.maps())?;
     let parts = Parts { datapath, attacher, cgroup, wanted, state: state.clone() };
     let installer = Installer::start(parts, progress_in).map_err(AgentError::Thread)?;
@@ -158,7 +163,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
 
     let mut devices = tokio::spawn(devices::watch::run(options.devices, snapshots_in));
     let mut objects = tokio::spawn(follow(options.source, node_name, events_in));
-    let mut inputs = Inputs { events, snapshots, live, progress };
+    let mut inputs = Inputs { events, snapshots, found, progress };
     let result = tokio::select! {
         biased;
         _ = terminate.recv() => Ok("SIGTERM"),

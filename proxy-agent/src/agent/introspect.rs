@@ -48,6 +48,15 @@ pub struct Live {
     pub unserved: Vec<String>,
     /// Devices that a program can't be attached to.
     pub devices: Vec<String>,
+    /// Flows of the packet path, when they were last swept.
+    #[serde(default)]
+    pub flows: usize,
+    /// Flow tables that are full.
+    #[serde(default)]
+    pub full: Vec<String>,
+    /// What this kernel can't do.
+    #[serde(default)]
+    pub unsupported: Vec<String>,
     /// What on this node is in the way of traffic.
     #[serde(default)]
     pub warnings: Vec<String>,

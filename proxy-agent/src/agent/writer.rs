@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     devices::Snapshot,
-    flows::sweeper::Sweeper,
+    flows::{sweeper::Sweeper, walk::Found},
     host::clock,
-    reconcile::{LiveFlows, Reconciler, Report},
+    reconcile::{Reconciler, Report},
     source::Event,
     store::bpf::BpfStore,
 };
@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Inputs {
     pub(super) events: mpsc::Receiver<Vec<Event>>,
     pub(super) snapshots: mpsc::Receiver<Snapshot>,
-    pub(super) live: mpsc::Receiver<LiveFlows>,
+    pub(super) found: mpsc::Receiver<Found>,
     pub(super) progress: mpsc::UnboundedReceiver<Progress>,
 }
 
@@ -94,7 +94,7 @@ impl Writer {
                     }
                 }
                 Some(snapshot) = inputs.snapshots.recv() => self.devices(snapshot),
-                Some(live) = inputs.live.recv() => self.reconciler.live_flows(&live),
+                Some(found) = inputs.found.recv() => self.found(found),
                 Some(progress) = inputs.progress.recv() => match progress {
                     Progress::Complete(devices) => self.attached = Some(devices),
                     Progress::Failed(error) => return error,
@@ -129,6 +129,9 @@ impl Writer {
         let udp_serving = std::mem::take(&mut report.udp_serving);
         if !udp_serving.is_empty() {
             self.sweeper.udp_serving(udp_serving);
+        }
+        if report.applied > 0 {
+            self.sweeper.services_changed();
         }
         self.tell_failures(&report);
         let unserved = self.reconciler.unserved().map(ToString::to_string).collect();
@@ -187,6 +190,16 @@ impl Writer {
         self.reconciler.masquerade_addresses(masquerade, clock::now());
         self.reconciler.node_addresses(snapshot.addresses.clone());
         self.snapshot = Some(snapshot);
+    }
+
+    /// Takes in what a sweep has found.
+    fn found(&mut self, found: Found) {
+        self.reconciler.live_flows(&found.live);
+        self.state.update(|live| {
+            live.flows = found.flows;
+            live.full = found.full;
+            live.unsupported = found.unsupported.into_iter().collect();
+        });
     }
 
     fn arm(&mut self) {

@@ -211,7 +211,9 @@ fn problems(status: &Status) -> Vec<String> {
     if !says.unserved.is_empty() {
         problems.push(format!("not in step: Services {}", says.unserved.join(", ")));
     }
-    problems.extend(says.warnings.iter().cloned());
+    for texts in [&says.full, &says.warnings, &says.unsupported] {
+        problems.extend(texts.iter().cloned());
+    }
     problems.extend(says.failures.iter().cloned());
     problems.extend(says.devices.iter().cloned());
     problems.extend(says.problems.iter().cloned());

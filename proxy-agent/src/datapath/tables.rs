@@ -6,14 +6,17 @@
 use std::path::Path;
 
 use proxy_common::{
-    Address, Backend, BackendId, Config, Device, Flow, Frontend, MemberKey, MemberSets, Service,
-    ServiceName, SourceRangeKey, Tuple, V4, V6,
+    Address, Affinity, AffinityKey, Backend, BackendId, Config, CountedSocket, Device, Flow,
+    Frontend, MemberKey, MemberSets, Service, ServiceName, SocketKey, SocketPeer, SourceRangeKey,
+    Tuple, V4, V6,
 };
 
 use super::map::{Map, MapError, PerCpuArray};
 
 /// An address family, and what its maps are called.
 pub trait Family: Address {
+    /// 4 or 6.
+    const NUMBER: u32;
     /// `SERVICES_*`
     const SERVICES: &'static str;
     /// `BACKENDS_*`
@@ -28,9 +31,16 @@ pub trait Family: Address {
     const NEW_DST_FLOWS: &'static str;
     /// `NEW_SRC_FLOWS_*`
     const NEW_SRC_FLOWS: &'static str;
+    /// `SOCKETS_*`
+    const SOCKETS: &'static str;
+    /// `AFFINITY_*`
+    const AFFINITY: &'static str;
+    /// `OPEN_FLOWS_*`
+    const OPEN_FLOWS: &'static str;
 }
 
 impl Family for V4 {
+    const NUMBER: u32 = 4;
     const SERVICES: &'static str = "SERVICES_V4";
     const BACKENDS: &'static str = "BACKENDS_V4";
     const SOURCE_RANGES: &'static str = "SOURCE_RANGES_V4";
@@ -38,9 +48,13 @@ impl Family for V4 {
     const SRC_FLOWS: &'static str = "SRC_FLOWS_V4";
     const NEW_DST_FLOWS: &'static str = "NEW_DST_FLOWS_V4";
     const NEW_SRC_FLOWS: &'static str = "NEW_SRC_FLOWS_V4";
+    const OPEN_FLOWS: &'static str = "OPEN_FLOWS_V4";
+    const AFFINITY: &'static str = "AFFINITY_V4";
+    const SOCKETS: &'static str = "SOCKETS_V4";
 }
 
 impl Family for V6 {
+    const NUMBER: u32 = 6;
     const SERVICES: &'static str = "SERVICES_V6";
     const BACKENDS: &'static str = "BACKENDS_V6";
     const SOURCE_RANGES: &'static str = "SOURCE_RANGES_V6";
@@ -48,6 +62,9 @@ impl Family for V6 {
     const SRC_FLOWS: &'static str = "SRC_FLOWS_V6";
     const NEW_DST_FLOWS: &'static str = "NEW_DST_FLOWS_V6";
     const NEW_SRC_FLOWS: &'static str = "NEW_SRC_FLOWS_V6";
+    const OPEN_FLOWS: &'static str = "OPEN_FLOWS_V6";
+    const AFFINITY: &'static str = "AFFINITY_V6";
+    const SOCKETS: &'static str = "SOCKETS_V6";
 }
 
 /// What every program reads before it decides.
@@ -128,6 +145,38 @@ impl<A: Family> Services<A> {
             ranges: Map::open(maps, A::SOURCE_RANGES)?,
         })
     }
+}
+
+/// Clients that stay with their endpoint.
+///
+/// # Errors
+/// See [`Map::open`], here and below.
+pub fn affinity<A: Family>(maps: &Path) -> Result<Map<AffinityKey<A>, Affinity>, MapError> {
+    Map::open(maps, A::AFFINITY)
+}
+
+/// Open flows by backend id.
+///
+/// # Errors
+/// See [`Map::open`].
+pub fn open_flows<A: Family>(maps: &Path) -> Result<Map<u32, u32>, MapError> {
+    Map::open(maps, A::OPEN_FLOWS)
+}
+
+/// Translated sockets.
+///
+/// # Errors
+/// See [`Map::open`].
+pub fn sockets<A: Family>(maps: &Path) -> Result<Map<SocketKey<A>, SocketPeer<A>>, MapError> {
+    Map::open(maps, A::SOCKETS)
+}
+
+/// Connected sockets that count as open flows, by cookie.
+///
+/// # Errors
+/// See [`Map::open`].
+pub fn counted_sockets(maps: &Path) -> Result<Map<u64, CountedSocket>, MapError> {
+    Map::open(maps, "COUNTED_SOCKETS")
 }
 
 /// The flow tables of one family.

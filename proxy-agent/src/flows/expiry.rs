@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use proxy_common::{Nanoseconds, Protocol};
+use proxy_common::{FlowFlags, Nanoseconds, Protocol};
 
 use super::{
     Timeouts,
-    pair::{Half, State},
+    pair::{Generation, Half, State},
 };
 
 /// Whether a flow in `state`, with these halves, has been idle for longer than its state allows. It
@@ -47,19 +47,27 @@ pub fn timeout(protocol: Protocol, state: State, timeouts: &Timeouts) -> Duratio
     }
 }
 
-/// How long the longest-lived half of a protocol may be idle before its other half is worth a look.
+/// How long a half may be idle before its flow is worth a look: the shortest time that any state
+/// allows in which this half shows what it shows. Whatever the state of a flow, one of its halves
+/// is idle for longer than this when the flow is for longer than [`timeout`].
 #[must_use]
-pub fn shortest(protocol: Protocol, timeouts: &Timeouts) -> Duration {
-    match protocol {
-        Protocol::TCP => timeouts
-            .tcp_reset
-            .min(timeouts.tcp_time_wait)
-            .min(timeouts.tcp_syn)
-            .min(timeouts.tcp_close_wait)
-            .min(timeouts.tcp_established),
-        Protocol::SCTP => timeouts.sctp_unanswered.min(timeouts.sctp_established),
-        _ => timeouts.udp_unanswered.min(timeouts.udp_stream),
+pub fn earliest(
+    protocol: Protocol,
+    generation: Generation,
+    half: &Half,
+    timeouts: &Timeouts,
+) -> Duration {
+    let mut earliest = timeout(protocol, State::of(protocol, generation, half, half), timeouts);
+    if protocol == Protocol::TCP {
+        // What else it may be depends on what the other half shows.
+        if half.flags.contains(FlowFlags::RST) {
+            earliest = earliest.min(timeouts.tcp_reset);
+        }
+        if half.flags.contains(FlowFlags::FIN) {
+            earliest = earliest.min(timeouts.tcp_close_wait).min(timeouts.tcp_time_wait);
+        }
     }
+    earliest
 }
 
 #[cfg(test)]
@@ -67,8 +75,8 @@ mod tests {
     use proxy_common::{FlowFlags, Nanoseconds, Protocol};
 
     use super::{
-        super::pair::{Half, State},
-        Timeouts, expired,
+        super::pair::{Generation, Half, State},
+        Timeouts, earliest, expired, timeout,
     };
 
     fn seen(second: u64) -> Half {
@@ -119,5 +127,31 @@ mod tests {
         let half = seen(10);
         let timeouts = Timeouts::default();
         assert!(!expired(Protocol::UDP, State::Unanswered, (&half, &half), at(5), &timeouts));
+    }
+
+    #[test]
+    fn one_half_of_a_flow_that_is_over_is_always_worth_a_look() {
+        let mut flags = vec![FlowFlags::empty()];
+        for flag in [FlowFlags::ANSWERED, FlowFlags::FIN, FlowFlags::RST] {
+            flags.extend(flags.clone().iter().map(|flags| flags.union(flag)));
+        }
+        let second = std::time::Duration::from_secs(1);
+        let odd = Timeouts { tcp_close_wait: second, udp_stream: second, ..Timeouts::default() };
+        for timeouts in [Timeouts::default(), odd] {
+            for protocol in [Protocol::TCP, Protocol::UDP, Protocol::SCTP] {
+                for generation in [Generation::New, Generation::Settled] {
+                    for (one, other) in flags.iter().flat_map(|f| flags.iter().map(move |g| (f, g)))
+                    {
+                        let half = |flags: &FlowFlags| Half { flags: *flags, ..seen(0) };
+                        let (one, other) = (half(one), half(other));
+                        let state = State::of(protocol, generation, &one, &other);
+                        let first = [one, other]
+                            .map(|half| earliest(protocol, generation, &half, &timeouts));
+                        let over = timeout(protocol, state, &timeouts);
+                        assert!(first[0].min(first[1]) <= over, "{protocol} {one:?} {other:?}");
+                    }
+                }
+            }
+        }
     }
 }

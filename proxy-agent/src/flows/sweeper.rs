@@ -2,7 +2,8 @@
 //! stopped serving.
 //!
 //! A walk through full tables takes longer than a change of a Service may wait, so it has a thread
-//! of its own. Started by [`crate::agent`]; ends when the agent drops its [`Sweeper`].
+//! of its own. Started by [`crate::agent`]; ends when the agent drops its [`Sweeper`]. What there is
+//! to do in a walk is [`super::walk`]'s business.
 
 use std::{
     io,
@@ -12,30 +13,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxy_common::{V4, V6};
 use tokio::sync::mpsc as channel;
 
 use super::{
     Timeouts,
     serving::Serving,
-    sweep::{Rules, Swept, sweep},
+    walk::{Found, Walker},
 };
-use crate::{
-    datapath::{map::MapError, tables::Flows},
-    host::clock,
-    reconcile::{LiveFlows, UdpServing},
-};
+use crate::{datapath::map::MapError, reconcile::UdpServing};
+
+/// Walks that were not due take this part of the time at most: endpoints may come and go by the
+/// second.
+const PART: u32 = 4;
+
+/// How flows are swept.
+#[derive(Clone, Copy, Debug)]
+pub struct SweepOptions {
+    /// How long flows may be idle.
+    pub timeouts: Timeouts,
+    /// How long to wait between walks.
+    pub interval: Duration,
+    /// Whether sockets are destroyed whose endpoint has stopped serving.
+    pub destroy_sockets: bool,
+}
 
 /// The agent's end of the sweeper.
 #[derive(Debug)]
 pub struct Sweeper {
-    commands: mpsc::Sender<Vec<UdpServing>>,
+    commands: mpsc::Sender<Command>,
 }
 
 /// Why flows can't be swept.
 #[derive(Debug, thiserror::Error)]
 pub enum SweeperError {
-    /// A flow table.
+    /// A table.
     #[error(transparent)]
     Map(#[from] MapError),
     /// No thread.
@@ -43,88 +54,90 @@ pub enum SweeperError {
     Thread(#[source] io::Error),
 }
 
-struct Tables {
-    v4: Flows<V4>,
-    v6: Flows<V6>,
+#[derive(Debug)]
+enum Command {
+    UdpServing(Vec<UdpServing>),
+    ServicesChanged,
 }
 
 impl Sweeper {
-    /// Starts sweeping the tables pinned in `maps` every `interval`. What lives is sent to `live`
-    /// after each walk.
+    /// Starts sweeping the tables pinned in `maps`. What was found is sent to `found` after each
+    /// walk.
     ///
     /// # Errors
     /// See [`SweeperError`].
     pub fn start(
         maps: &Path,
-        timeouts: Timeouts,
-        interval: Duration,
-        live: channel::Sender<LiveFlows>,
+        options: SweepOptions,
+        found: channel::Sender<Found>,
     ) -> Result<Self, SweeperError> {
-        let tables = Tables { v4: Flows::open(maps)?, v6: Flows::open(maps)? };
+        let mut walker = Walker::open(maps, &options)?;
         let (commands, receiver) = mpsc::channel();
         thread::Builder::new()
             .name("flow-sweeper".into())
-            .spawn(move || run(&tables, &timeouts, interval, &receiver, &live))
+            .spawn(move || run(&mut walker, options.interval, &receiver, &found))
             .map_err(SweeperError::Thread)?;
         Ok(Self { commands })
     }
 
     /// Tells which endpoints serve UDP Service ports now; flows to others are removed at once.
     pub fn udp_serving(&self, serving: Vec<UdpServing>) {
+        self.tell(Command::UdpServing(serving));
+    }
+
+    /// Tells that the maps of Services have changed.
+    pub fn services_changed(&self) {
+        self.tell(Command::ServicesChanged);
+    }
+
+    fn tell(&self, command: Command) {
         // The thread ends with the agent and not before, unless it has panicked, which is logged.
-        let _ = self.commands.send(serving);
+        let _ = self.commands.send(command);
     }
 }
 
 fn run(
-    tables: &Tables,
-    timeouts: &Timeouts,
+    walker: &mut Walker,
     interval: Duration,
-    commands: &mpsc::Receiver<Vec<UdpServing>>,
-    live: &channel::Sender<LiveFlows>,
+    commands: &mpsc::Receiver<Command>,
+    found: &channel::Sender<Found>,
 ) {
     let mut serving = Serving::default();
     let mut next = Instant::now() + interval;
+    // When the next walk may begin that isn't due.
+    let mut early = Instant::now();
     loop {
         match commands.recv_timeout(next.saturating_duration_since(Instant::now())) {
             Ok(first) => {
-                for ports in std::iter::once(first).chain(commands.try_iter()) {
-                    for UdpServing { service, endpoints } in ports {
-                        serving.set(service, endpoints);
+                for command in std::iter::once(first).chain(commands.try_iter()) {
+                    match command {
+                        Command::ServicesChanged => walker.forget_services(),
+                        Command::UdpServing(ports) => {
+                            for UdpServing { service, endpoints } in ports {
+                                serving.set(service, endpoints);
+                            }
+                            next = next.min(early);
+                        }
                     }
                 }
+                if next > Instant::now() {
+                    continue;
+                }
             }
-            Err(RecvTimeoutError::Timeout) => next = Instant::now() + interval,
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        match walk(tables, timeouts, &serving) {
-            Ok((swept, found)) => {
-                report(&swept);
-                if live.blocking_send(found).is_err() {
+        let start = Instant::now();
+        let result = walker.walk(&serving);
+        let end = Instant::now();
+        (next, early) = (end + interval, end + (end - start) * PART);
+        match result {
+            Ok(all) => {
+                if found.blocking_send(all).is_err() {
                     return;
                 }
             }
             Err(error) => tracing::warn!(map = error.map, %error, "flows could not be swept"),
         }
-    }
-}
-
-fn walk(
-    tables: &Tables,
-    timeouts: &Timeouts,
-    serving: &Serving,
-) -> Result<(Swept, LiveFlows), MapError> {
-    let now = clock::now();
-    let mut live = LiveFlows { since: now, ..LiveFlows::default() };
-    let rules = Rules { timeouts, serving, now };
-    let v4 = sweep(&tables.v4, &rules, &mut live)?;
-    let v6 = sweep(&tables.v6, &rules, &mut live)?;
-    Ok((v4.plus(v6), live))
-}
-
-fn report(swept: &Swept) {
-    let Swept { live, expired, stale, orphans } = *swept;
-    if expired + stale + orphans > 0 {
-        tracing::debug!(live, expired, stale, orphans, "flows swept");
     }
 }

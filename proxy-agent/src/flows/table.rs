@@ -20,11 +20,11 @@ pub trait HalfTable<A: Address> {
     /// When the table can't be read.
     fn get(&self, key: &Tuple<A>) -> Result<Option<Flow<A>>, MapError>;
 
-    /// Removes the half under `key`; fine if there is none.
+    /// Removes the halves under `keys`; fine if there are none.
     ///
     /// # Errors
     /// When the table can't be written.
-    fn delete(&self, key: &Tuple<A>) -> Result<(), MapError>;
+    fn delete_all(&self, keys: &[Tuple<A>]) -> Result<(), MapError>;
 }
 
 impl<A: Address> HalfTable<A> for Map<Tuple<A>, Flow<A>> {
@@ -36,7 +36,7 @@ impl<A: Address> HalfTable<A> for Map<Tuple<A>, Flow<A>> {
         Self::get(self, key)
     }
 
-    fn delete(&self, key: &Tuple<A>) -> Result<(), MapError> {
-        Self::delete(self, key).map(drop)
+    fn delete_all(&self, keys: &[Tuple<A>]) -> Result<(), MapError> {
+        Self::delete_all(self, keys).map(drop)
     }
 }

@@ -12,4 +12,5 @@ pub mod lock;
 pub mod mountinfo;
 pub mod namespaces;
 pub mod netns;
+pub mod sock_diag;
 pub mod sysctl;
