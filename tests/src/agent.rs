@@ -26,6 +26,7 @@ const LOG_TAIL: usize = 40;
 #[must_use]
 pub struct AgentFlags {
     arguments: Vec<String>,
+    kubeconfig: Option<PathBuf>,
 }
 
 impl AgentFlags {
@@ -42,6 +43,12 @@ impl AgentFlags {
     /// `--socket-lb-udp`: `off`, `host` or `all`.
     pub fn socket_lb_udp(self, scope: &str) -> Self {
         self.with("--socket-lb-udp", scope)
+    }
+
+    /// `--kubeconfig`, in place of the lab's manifests.
+    pub fn kubeconfig(mut self, file: PathBuf) -> Self {
+        self.kubeconfig = Some(file);
+        self
     }
 
     /// Another flag.
@@ -77,9 +84,13 @@ impl Agent {
         let log = node.file(&format!("-agent-{number}.log"));
         let output = File::create(&log)?;
         let mut command = node.command(sluice.program())?;
+        let (source, place) = match &flags.kubeconfig {
+            Some(kubeconfig) => ("--kubeconfig", kubeconfig.clone()),
+            None => ("--manifests", node.manifests()),
+        };
         command
-            .args(["agent", "--node-name", node.name(), "--manifests"])
-            .arg(node.manifests())
+            .args(["agent", "--node-name", node.name(), source])
+            .arg(place)
             .arg("--pin-path")
             .arg(node.pin_path())
             .arg("--cgroup-root")

@@ -12,6 +12,7 @@ mod agent;
 mod bpftool;
 mod cgroup;
 mod client;
+pub mod control_plane;
 mod counters;
 mod fabric;
 mod host;

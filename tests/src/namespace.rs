@@ -60,12 +60,17 @@ impl NetNs {
         Ok(self.file.try_clone()?)
     }
 
+    /// Moves the calling thread into the namespace, for good.
+    pub(crate) fn enter(&self) -> Result<()> {
+        move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
+            .with_context(|| format!("setns({})", self.path.display()))
+    }
+
     /// Runs `work` inside the namespace, on a thread of its own. Sockets made there stay there.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))
-                    .with_context(|| format!("setns({})", self.path.display()))?;
+                self.enter()?;
                 work()
             });
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

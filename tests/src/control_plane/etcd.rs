@@ -1,0 +1,79 @@
+//! etcd: one member, on its host's loopback, and what a story does to it.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use super::{ControlPlane, programs::Etcd};
+
+const PORT: u16 = 2379;
+
+/// What kube-apiserver calls it.
+pub(super) fn url() -> String {
+    format!("http://{}:{PORT}", Ipv4Addr::LOCALHOST)
+}
+
+impl ControlPlane {
+    /// Starts etcd (again), with the data that it has, and waits until it serves.
+    pub fn start_etcd(&mut self) -> Result<()> {
+        let mut command = self.host.command(self.settings.etcd.program()?)?;
+        command
+            .arg("--data-dir")
+            .arg(self.directory.join("etcd"))
+            .args(["--listen-client-urls", &url(), "--advertise-client-urls", &url()])
+            // Port 0: there are no other members.
+            .args(["--listen-peer-urls", "http://127.0.0.1:0", "--log-level", "warn"]);
+        if self.settings.etcd == Etcd::Current {
+            // The data need not outlive the machine.
+            command.arg("--unsafe-no-fsync");
+        }
+        let mut process = self.launch("etcd", command)?;
+        self.wait_until("etcd", &mut process, || self.etcd_revision().is_ok())?;
+        self.etcd = Some(process);
+        Ok(())
+    }
+
+    /// Forgets the history of all objects: who watched from an earlier revision, and was cut off, is
+    /// told 410 and has to list again. kube-apiserver keeps some history of its own until it is
+    /// started again.
+    pub fn compact(&self) -> Result<()> {
+        let revision = self.etcd_revision()?;
+        self.etcd("/v3/kv/compaction", &json!({ "revision": revision, "physical": true }))?;
+        Ok(())
+    }
+
+    fn etcd_revision(&self) -> Result<u64> {
+        // The key "a", in base64.
+        let answer = self.etcd("/v3/kv/range", &json!({ "key": "YQ==" }))?;
+        let revision = answer["header"]["revision"].as_str().context("etcd tells no revision")?;
+        Ok(revision.parse()?)
+    }
+
+    /// etcd's answer to a request in JSON.
+    fn etcd(&self, path: &str, body: &Value) -> Result<Value> {
+        let body = body.to_string();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: etcd\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = self.host.namespace().run(|| {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, PORT))?;
+            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+            stream.write_all(request.as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        })?;
+        match answer.split_once("\r\n\r\n") {
+            Some((head, body)) if head.starts_with("HTTP/1.1 200") => {
+                serde_json::from_str(body).with_context(|| format!("etcd answers {answer}"))
+            }
+            _ => bail!("etcd answers {path} with {answer}"),
+        }
+    }
+}

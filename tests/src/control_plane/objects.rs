@@ -1,0 +1,44 @@
+//! Where objects live on an API server: a path for each kind that the lab deals with.
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::manifest::NAMESPACE;
+
+/// API version, kind, plural, and whether objects of it are in a namespace.
+const KINDS: &[(&str, &str, &str, bool)] = &[
+    ("v1", "Event", "events", true),
+    ("v1", "Namespace", "namespaces", false),
+    ("v1", "Node", "nodes", false),
+    ("v1", "Pod", "pods", true),
+    ("v1", "Service", "services", true),
+    ("v1", "ServiceAccount", "serviceaccounts", true),
+    ("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", true),
+    ("networking.k8s.io/v1", "ServiceCIDR", "servicecidrs", false),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false),
+];
+
+/// The path of all objects of `kind`, in the namespace `namespace` (`""`: in all of them).
+pub(super) fn collection(kind: &str, namespace: &str) -> Result<String> {
+    let (version, _, plural, namespaced) = KINDS
+        .iter()
+        .find(|(_, name, ..)| *name == kind)
+        .with_context(|| format!("the lab doesn't know objects of the kind {kind}"))?;
+    let group = if *version == "v1" { "/api/v1".to_owned() } else { format!("/apis/{version}") };
+    Ok(if *namespaced && !namespace.is_empty() {
+        format!("{group}/namespaces/{namespace}/{plural}")
+    } else {
+        format!("{group}/{plural}")
+    })
+}
+
+/// The kind of `object`, and the paths of its collection and of itself.
+pub(super) fn paths(object: &Value) -> Result<(String, String)> {
+    let kind = object["kind"].as_str().context("an object has no kind")?;
+    let name = object["metadata"]["name"].as_str().context("an object has no name")?;
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or(NAMESPACE);
+    let collection = collection(kind, namespace)?;
+    let path = format!("{collection}/{name}");
+    Ok((collection, path))
+}

@@ -1,0 +1,3 @@
+//! Stories of an agent and a real API server.
+
+mod follows;
