@@ -86,8 +86,13 @@ fn scaled(bits: u32, count: u32) -> u32 {
 /// every frontend.
 #[inline(always)]
 pub fn hash_of_client<A: Network>(address: A, port: Be16, protocol: Protocol) -> u32 {
-    let rest = u32::from(port.get()) | (u32::from(protocol.number()) << 16);
-    mixed(address.mix() ^ rest.wrapping_mul(0x85eb_ca6b))
+    let words = address.words();
+    let mut hash = 0;
+    for word in words.iter().take(A::WORDS) {
+        hash = with_word(hash, *word);
+    }
+    let port_and_protocol = u32::from(port.get()) | (u32::from(protocol.number()) << 16);
+    mixed(with_word(hash, port_and_protocol))
 }
 
 /// What a Maglev table is asked with about a connect(), where the client's port isn't known yet.
@@ -95,15 +100,22 @@ pub fn hash_of_client<A: Network>(address: A, port: Be16, protocol: Protocol) ->
 pub fn hash_of_socket(cookie: u64) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "the halves one by one")]
     let (low, high) = (cookie as u32, (cookie >> 32) as u32);
-    mixed(low ^ mixed(high))
+    mixed(with_word(with_word(0, low), high))
 }
 
-/// The finaliser of MurmurHash3 (Appleby): every bit of `value` changes every bit of the result.
+/// A step of MurmurHash3 for 32 bits (Appleby).
 #[inline(always)]
-fn mixed(mut value: u32) -> u32 {
-    value ^= value >> 16;
-    value = value.wrapping_mul(0x85eb_ca6b);
-    value ^= value >> 13;
-    value = value.wrapping_mul(0xc2b2_ae35);
-    value ^ (value >> 16)
+const fn with_word(hash: u32, word: u32) -> u32 {
+    let word = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+    (hash ^ word).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
+}
+
+/// Its end: every bit of `hash` changes every bit of the result.
+#[inline(always)]
+const fn mixed(mut hash: u32) -> u32 {
+    hash ^= hash >> 16;
+    hash = hash.wrapping_mul(0x85eb_ca6b);
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(0xc2b2_ae35);
+    hash ^ (hash >> 16)
 }

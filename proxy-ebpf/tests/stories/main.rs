@@ -3,6 +3,8 @@
 //!
 //! The kernel's part is elsewhere: `tests/tests/kernel_run.rs` runs the programs themselves.
 
+mod affinity;
+mod algorithms;
 mod closing;
 mod collisions;
 mod connection;
