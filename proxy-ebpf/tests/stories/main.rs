@@ -19,4 +19,6 @@ mod outside;
 mod properties;
 mod refusals;
 mod sockets;
+mod source_ranges;
 mod stage;
+mod stretch;
