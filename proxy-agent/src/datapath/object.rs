@@ -6,8 +6,11 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    num::NonZero,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
 use aya::{
@@ -102,6 +105,17 @@ impl Programs {
         self.loaded.get(name).map(AsFd::as_fd)
     }
 
+    fn enter(&mut self, name: &str, result: Result<OwnedFd, ProgramError>) {
+        match result {
+            Ok(fd) => {
+                self.loaded.insert(name.to_owned(), fd);
+            }
+            Err(error) => {
+                self.rejected.push(Rejected { program: name.to_owned(), reason: explain(&error) });
+            }
+        }
+    }
+
     /// Those that the kernel refused.
     #[must_use]
     pub fn rejected(&self) -> &[Rejected] {
@@ -190,18 +204,28 @@ fn make_room(directory: &Path, spec: &MapSpec, wanted: Shape) -> Result<(), Obje
     }
 }
 
+/// Loads the programs on as many threads as there are CPUs: the verifier takes a while for the large
+/// ones.
 fn load_programs(object: &mut Ebpf) -> Programs {
-    let mut programs = Programs::default();
-    for (name, program) in object.programs_mut() {
-        match load_program(program) {
-            Ok(fd) => {
-                programs.loaded.insert(name.to_owned(), fd);
-            }
-            Err(error) => programs
-                .rejected
-                .push(Rejected { program: name.to_owned(), reason: explain(&error) }),
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    // The large ones first, which are those at devices.
+    let mut waiting: Vec<(&str, &mut Program)> = object.programs_mut().collect();
+    waiting.sort_by_key(|(_, program)| matches!(program, Program::SchedClassifier(_)));
+    let waiting = Mutex::new(waiting);
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let loaded = Mutex::new(Programs::default());
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((name, program)) = next() {
+                    let result = load_program(program);
+                    let mut programs = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+                    programs.enter(name, result);
+                }
+            });
         }
-    }
+    });
+    let mut programs = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
     programs.rejected.sort_by(|a, b| a.program.cmp(&b.program));
     programs
 }
