@@ -5,6 +5,8 @@
 
 mod affinity;
 mod algorithms;
+mod binding;
+mod call;
 mod closing;
 mod collisions;
 mod connection;
@@ -16,6 +18,7 @@ mod hairpin;
 mod icmp;
 mod masquerade;
 mod outside;
+mod processes;
 mod properties;
 mod refusals;
 mod sockets;

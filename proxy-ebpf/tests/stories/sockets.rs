@@ -1,14 +1,15 @@
 //! connect(), sendmsg(), recvmsg() and getpeername() on the socket path.
 
-use proxy_common::{
-    Be16, Counter, DropReason, Protocol, RejectReason, Scope, ServiceFlags, SlotRange,
-};
+use proxy_common::{Counter, DropReason, Protocol, RejectReason, Scope, ServiceFlags, SlotRange};
 use proxy_ebpf::{
-    socket::{Socket, SocketVerdict, connect, getpeername, recvmsg, sendmsg},
+    socket::{SocketVerdict, connect, getpeername, recvmsg, sendmsg},
     user::build::End,
 };
 
-use crate::stage::{Cast, Stage, backend, cluster_ip, for_both_families, frontend, pod};
+use crate::{
+    call::{Call, HOST, POD, call},
+    stage::{Cast, Stage, backend, cluster_ip, for_both_families, frontend, pod},
+};
 
 for_both_families! {
     connect_goes_to_a_backend_and_getpeername_shows_the_frontend
@@ -21,49 +22,8 @@ for_both_families! {
     other_addresses_and_protocols_are_let_go
 }
 
-const HOST: u64 = 4711;
-const POD: u64 = 4712;
-
-struct Call<A> {
-    peer: End<A>,
-    protocol: Protocol,
-    cookie: u64,
-    netns: u64,
-}
-
-impl<A: Cast> Socket<A> for Call<A> {
-    fn peer(&self) -> (A, Be16) {
-        (self.peer.0, Be16::new(self.peer.1))
-    }
-
-    fn set_peer(&mut self, address: A, port: Be16) {
-        self.peer = (address, port.get());
-    }
-
-    fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
-    fn cookie(&self) -> u64 {
-        self.cookie
-    }
-
-    fn netns_cookie(&self) -> u64 {
-        self.netns
-    }
-}
-
-fn call<A: Cast>(peer: End<A>, protocol: Protocol, netns: u64) -> Call<A> {
-    Call { peer, protocol, cookie: 99, netns }
-}
-
 fn stage<A: Cast>(scope: Scope) -> Stage {
-    let mut stage = Stage::with_service::<A>();
-    let config = &mut stage.machine.config;
-    config.host_netns_cookie = HOST;
-    config.socket_lb_tcp = scope as u8;
-    config.socket_lb_udp = scope as u8;
-    stage
+    Stage::with_service::<A>().with_scope(scope)
 }
 
 fn connect_goes_to_a_backend_and_getpeername_shows_the_frontend<A: Cast>() {
