@@ -5,7 +5,8 @@ use std::{rc::Rc, time::Duration};
 use anyhow::{Result, ensure};
 use lab::kernel_run::{KernelFamily, KernelMachine, KernelVerdict, Sizes};
 use proxy_common::{
-    Be16, FilterBits, Flow, FlowFlags, Frontend, FrontendKind, Protocol, Service, ServiceId, Tuple, V4, V6,
+    Be16, FilterBits, Flow, FlowFlags, Frontend, FrontendKind, Protocol, Service, ServiceId, Tuple,
+    V4, V6,
     layout::{FLOWS_MAX, NEW_FLOWS_MAX, SERVICES_MAX},
 };
 use proxy_ebpf::{
