@@ -71,12 +71,11 @@ pub(super) struct Belongings {
 impl Belongings {
     /// An element was found.
     pub(super) fn adopt(&mut self, id: ServiceId, element: Element) {
-        self.wrote(id, element);
-        match element.need() {
-            Need::Ranges => self.ranges.touched.insert(id),
-            Need::Members => self.members.touched.insert(id),
-            Need::Turn => self.turns.touched.insert(id),
-        };
+        match element {
+            Element::Range(range) => self.ranges.adopt(id, range, ()),
+            Element::Member(member, sets) => self.members.adopt(id, member, sets),
+            Element::Turn => self.turns.adopt(id, (), ()),
+        }
     }
 
     /// The Service port asks for exactly this from now on. What it asked for before goes when that
@@ -197,6 +196,9 @@ struct Kind<K, V> {
 #[derive(Debug)]
 struct Of<K, V> {
     wanted: Option<BTreeMap<K, V>>,
+    /// What was wanted when the frontends were last as they should be, or found at the start: until
+    /// that is so again, they may still need it.
+    before: BTreeMap<K, V>,
     there: BTreeMap<K, V>,
     /// Whether the frontends are as they should be with what is wanted.
     confirmed: bool,
@@ -212,7 +214,13 @@ impl<K, V> Default for Kind<K, V> {
 
 impl<K, V> Default for Of<K, V> {
     fn default() -> Self {
-        Self { wanted: None, there: BTreeMap::new(), confirmed: false, frontends: 0 }
+        Self {
+            wanted: None,
+            before: BTreeMap::new(),
+            there: BTreeMap::new(),
+            confirmed: false,
+            frontends: 0,
+        }
     }
 }
 
@@ -223,7 +231,10 @@ impl<K: Copy + Ord, V: Value> Kind<K, V> {
         }
         let of = self.of.entry(id).or_default();
         if of.wanted != wanted {
-            of.wanted = wanted;
+            let before = std::mem::replace(&mut of.wanted, wanted);
+            if let (true, Some(before)) = (of.confirmed, before) {
+                of.before = before;
+            }
             of.confirmed = false;
         }
         self.touched.insert(id);
@@ -232,7 +243,17 @@ impl<K: Copy + Ord, V: Value> Kind<K, V> {
     fn confirm(&mut self, id: ServiceId) {
         if let Some(of) = self.of.get_mut(&id) {
             of.confirmed = true;
+            if of.wanted.is_some() {
+                of.before.clear();
+            }
         }
+    }
+
+    fn adopt(&mut self, id: ServiceId, key: K, value: V) {
+        let of = self.of.entry(id).or_default();
+        of.there.insert(key, value);
+        of.before.insert(key, value);
+        self.touched.insert(id);
     }
 
     fn hold(&mut self, id: ServiceId) {
@@ -268,11 +289,11 @@ impl<K: Copy + Ord, V: Value> Kind<K, V> {
     fn surplus(&self) -> Vec<(ServiceId, K, Option<V>)> {
         let mut surplus = Vec::new();
         for id in &self.touched {
-            let Some(of) = self.of.get(id).filter(|of| of.may_be_trimmed()) else { continue };
+            let Some(of) = self.of.get(id) else { continue };
             for (key, value) in &of.there {
-                let wanted = of.wanted.as_ref().and_then(|wanted| wanted.get(key)).copied();
-                if wanted != Some(*value) {
-                    surplus.push((*id, *key, wanted));
+                let needed = of.needed(key);
+                if needed != Some(*value) {
+                    surplus.push((*id, *key, needed));
                 }
             }
         }
@@ -293,17 +314,24 @@ impl<K: Copy + Ord, V: Value> Kind<K, V> {
                 of.remove(id);
                 return false;
             }
-            known.there != *known.wanted.as_ref().unwrap_or(&BTreeMap::new())
+            !known.confirmed
+                || known.there.iter().any(|(key, value)| known.needed(key) != Some(*value))
         });
     }
 }
 
-impl<K, V> Of<K, V> {
-    /// Whether no installed frontend needs more than what is wanted.
-    fn may_be_trimmed(&self) -> bool {
-        match self.wanted {
-            Some(_) => self.confirmed,
-            None => self.frontends == 0,
+impl<K: Ord, V: Value> Of<K, V> {
+    /// What the element under `key` has to say for the frontends that there are, and for those that
+    /// there will be.
+    fn needed(&self, key: &K) -> Option<V> {
+        let wanted = self.wanted.as_ref().and_then(|wanted| wanted.get(key)).copied();
+        let old_frontends = match self.wanted {
+            Some(_) => !self.confirmed,
+            None => self.frontends > 0,
+        };
+        match (wanted, self.before.get(key).filter(|_| old_frontends)) {
+            (Some(wanted), Some(before)) => Some(wanted.union(*before)),
+            (wanted, before) => wanted.or(before.copied()),
         }
     }
 }

@@ -100,6 +100,19 @@ fn a_member_is_widened_first_and_narrowed_later() {
 }
 
 #[test]
+fn what_belongs_to_no_frontend_old_or_new_makes_room_at_once() {
+    let mut belongings = Belongings::default();
+    belongings.want(ID, ranges(&["10.0.0.0/8"]));
+    write(&mut belongings);
+    belongings.hold(&filtered());
+    belongings.confirm(ID);
+    belongings.want(ID, ranges(&["10.1.0.0/16"]));
+    write(&mut belongings);
+    belongings.want(ID, ranges(&["10.2.0.0/16"]));
+    assert_eq!(trim(&mut belongings), [Element::Range(range("10.1.0.0/16"))]);
+}
+
+#[test]
 fn what_was_found_and_nobody_asks_for_goes() {
     let mut belongings = Belongings::default();
     belongings.adopt(ID, Element::Turn);

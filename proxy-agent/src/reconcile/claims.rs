@@ -24,9 +24,14 @@ impl Claim {
             FrontendKind::ClusterIp => 0,
             FrontendKind::LoadBalancer => 1,
             FrontendKind::ExternalIp => 2,
-            FrontendKind::NodePort => 3,
+            FrontendKind::NodePort => NODE_PORT,
         };
         Self { rank, created: created.unwrap_or(i64::MIN), service }
+    }
+
+    /// Whether it is the claim of a NodePort.
+    pub(super) fn is_of_node_port(&self) -> bool {
+        self.rank == NODE_PORT
     }
 
     /// Why this claim wins against `other`.
@@ -40,6 +45,9 @@ impl Claim {
         }
     }
 }
+
+/// The rank of a NodePort's claims: the last.
+const NODE_PORT: u8 = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Claims {

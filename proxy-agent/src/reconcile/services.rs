@@ -143,19 +143,31 @@ impl Reconciler {
     fn note(&mut self, changed: Changed) {
         self.dirty.extend(changed.others);
         self.unowned.extend(changed.unowned);
-        // Two Services with one ClusterIP or NodePort share its marker; their frontends tell whether
-        // they collide.
-        let lost = changed.lost.into_iter().filter(|(frontend, ..)| !frontend.is_marker());
-        self.problems.extend(lost.map(|(frontend, loser, owner)| Problem {
-            location: None,
-            object: Some(reference(&loser.service)),
-            field: String::from("frontend"),
-            value: frontend.to_string(),
-            trouble: Trouble::FrontendTaken {
-                owner: reference(&owner.service),
-                why: owner.wins_because(&loser),
-            },
-        }));
+        for (frontend, loser, owner) in changed.lost {
+            // Two Services with one ClusterIP share its marker: their ports tell whether they collide.
+            // Two with one NodePort collide at every address of the node: the marker tells it once.
+            let node_ports = loser.is_of_node_port() && owner.is_of_node_port();
+            let (field, value) = if frontend.is_node_port_marker() {
+                ("nodePort", format!("{}/{}", frontend.port, frontend.protocol))
+            } else if frontend.is_marker() || node_ports {
+                continue;
+            } else {
+                ("frontend", frontend.to_string())
+            };
+            let problem = Problem {
+                location: None,
+                object: Some(reference(&loser.service)),
+                field: field.to_owned(),
+                value,
+                trouble: Trouble::FrontendTaken {
+                    owner: reference(&owner.service),
+                    why: owner.wins_because(&loser),
+                },
+            };
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! The maps as text that reads like what was asked for.
 
-use std::{collections::BTreeMap, fmt::Write, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    net::IpAddr,
+};
 
 use proxy_agent::{
     model::Family,
@@ -9,7 +13,10 @@ use proxy_agent::{
         view::{Place, Seen, SeenBackend, view},
     },
 };
-use proxy_common::{Address, Algorithm, FrontendKind, MemberSets, Prefix, Protocol, ServiceFlags};
+use proxy_common::{
+    Address, Algorithm, FrontendKind, MemberSets, Prefix, Protocol, Service, ServiceFlags,
+    ServiceId,
+};
 
 /// What `installed` means, a frontend a paragraph, in order.
 ///
@@ -17,6 +24,7 @@ use proxy_common::{Address, Algorithm, FrontendKind, MemberSets, Prefix, Protoco
 /// When something is installed that must never be.
 pub(crate) fn dump(installed: &Installed) -> String {
     let seen = view(installed).unwrap_or_else(|violations| panic!("{violations:#?}"));
+    nothing_is_left_over(installed);
     let mut text = String::new();
     for (place, seen) in &seen {
         frontend(&mut text, place, seen);
@@ -26,6 +34,24 @@ pub(crate) fn dump(installed: &Installed) -> String {
         cidrs(&mut text, &config.service_cidrs_v6, config.service_cidr_count_v6);
     }
     text
+}
+
+/// Elements that are looked up by service id are there for a frontend that needs them.
+fn nothing_is_left_over(installed: &Installed) {
+    let v4 = installed.v4.frontends.values();
+    let services: Vec<&Service> = v4.chain(installed.v6.frontends.values()).collect();
+    let ids = |needed: &dyn Fn(&Service) -> bool| -> BTreeSet<ServiceId> {
+        services.iter().filter(|service| needed(service)).map(|service| service.id).collect()
+    };
+    let filtered = ids(&|service| service.flags.contains(ServiceFlags::SOURCE_RANGES));
+    let affine = ids(&|service| service.flags.contains(ServiceFlags::AFFINITY));
+    let in_turn = ids(&|service| service.algorithm == Algorithm::RoundRobin as u8);
+    let ranges = installed.v4.ranges.iter().map(|range| range.clients.service);
+    let mut ranges = ranges.chain(installed.v6.ranges.iter().map(|range| range.clients.service));
+    assert!(ranges.all(|id| filtered.contains(&id)), "source ranges are left over");
+    let mut members = installed.members.keys().map(|member| member.service);
+    assert!(members.all(|id| affine.contains(&id)), "members are left over");
+    assert!(installed.turns.is_subset(&in_turn), "turns are left over");
 }
 
 fn frontend(text: &mut String, place: &Place, seen: &Seen) {

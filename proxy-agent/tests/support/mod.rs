@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub(crate) mod agent;
 pub(crate) mod dump;
 pub(crate) mod guard;
 pub(crate) mod universe;
