@@ -10,6 +10,7 @@ pub mod datapath;
 pub mod desired;
 pub mod devices;
 pub mod endpoints;
+pub mod explain;
 pub mod flows;
 pub mod host;
 pub mod model;

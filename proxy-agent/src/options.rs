@@ -15,7 +15,7 @@ use std::{
 
 pub use self::{
     duration::{DurationError, Span},
-    flags::{Flags, LogFormat, SocketScope},
+    flags::{Flags, LogFormat, ServingFlags, SocketScope},
     services::{ExternalClusterIp, Ports, PortsError, Selection, ServiceOptions},
 };
 use crate::{

@@ -18,6 +18,7 @@ mod agent;
 mod backends;
 mod cleanup;
 mod devices;
+mod explain;
 mod flows;
 mod idle;
 mod mount;
@@ -37,6 +38,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     agent::AgentError,
     datapath::{cleanup::CleanupError, map::MapError, pins::Pins},
+    explain::{QuestionError, manifests::ReadError},
     host::{
         bpffs::BpffsError,
         cgroup_mount::CgroupMountError,
@@ -68,6 +70,11 @@ enum Command {
     Devices(ReadArgs),
     /// Show whether an agent runs, what is attached, how full the maps are, and what was counted
     Status(ReadArgs),
+    /// Say what would happen to a packet, and why
+    ///
+    /// The code of the datapath answers, over the maps of this node or over those that --manifests
+    /// would lead to. Nothing is sent and nothing is written.
+    Explain(Box<explain::ExplainArgs>),
     /// Remove every program, link, filter, map and pin
     Cleanup(cleanup::CleanupArgs),
     /// Mount the BPF file system and cgroup v2 where they are missing, from inside a container too
@@ -119,6 +126,10 @@ enum CliError {
     )]
     AgentRuns { path: PathBuf, holder: Holder },
     #[error(transparent)]
+    Question(#[from] QuestionError),
+    #[error(transparent)]
+    Manifests(#[from] ReadError),
+    #[error(transparent)]
     Map(#[from] MapError),
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -140,6 +151,7 @@ impl CliError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Options(_) | Self::LogLevel { .. } => 2,
+            Self::Question(_) | Self::Manifests(_) => 2,
             Self::Agent(AgentError::Cgroup(_) | AgentError::Bpffs(_)) => 2,
             Self::Nothing(_) => 3,
             Self::AgentRuns { .. } | Self::Lock(LockError::Held { .. }) => 4,
@@ -159,6 +171,7 @@ pub fn run() -> ExitCode {
         Command::Flows(args) => flows::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Explain(args) => explain::run(*args),
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Mount(args) => mount::run(&args),
         Command::Idle => idle::run(),

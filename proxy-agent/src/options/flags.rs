@@ -15,27 +15,50 @@ use super::{ExternalClusterIp, OptionsError, Ports, Selection, Span};
 use crate::datapath::DeviceHook;
 
 /// Declares the flags once, for the command line and for `--config`, and how one set of them gives
-/// way to another.
+/// way to another. Those in the middle change what becomes of packets: `sluice explain` has them too.
 macro_rules! flags {
-    ($($(#[$meta:meta])* $name:ident: $type:ty,)*) => {
+    (
+        { $($(#[$before_meta:meta])* $before:ident: $before_type:ty,)* }
+        { $($(#[$serving_meta:meta])* $serving:ident: $serving_type:ty,)* }
+        { $($(#[$after_meta:meta])* $after:ident: $after_type:ty,)* }
+    ) => {
         /// Flags of `sluice agent`, and fields of the file that `--config` names.
         #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
         #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
         pub struct Flags {
-            $($(#[$meta])* pub $name: Option<$type>,)*
+            $($(#[$before_meta])* pub $before: Option<$before_type>,)*
+            $($(#[$serving_meta])* pub $serving: Option<$serving_type>,)*
+            $($(#[$after_meta])* pub $after: Option<$after_type>,)*
+        }
+
+        /// Those of them that change what becomes of packets.
+        #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
+        #[group(requires = "manifests")]
+        pub struct ServingFlags {
+            $($(#[$serving_meta])* pub $serving: Option<$serving_type>,)*
+        }
+
+        impl From<ServingFlags> for Flags {
+            fn from(flags: ServingFlags) -> Self {
+                Self { $($serving: flags.$serving,)* ..Self::default() }
+            }
         }
 
         impl Flags {
             /// These flags, and `other`'s where they say nothing.
             #[must_use]
             pub fn or(self, other: Self) -> Self {
-                Self { $($name: self.$name.or(other.$name),)* }
+                Self {
+                    $($before: self.$before.or(other.$before),)*
+                    $($serving: self.$serving.or(other.$serving),)*
+                    $($after: self.$after.or(other.$after),)*
+                }
             }
         }
     };
 }
 
-flags! {
+flags! {{
     /// Name of the node, as its Node object and `nodeName` of endpoints have it [default: the host's name]
     #[arg(long, value_name = "NAME")]
     node_name: String,
@@ -60,6 +83,7 @@ flags! {
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
     #[serde(deserialize_with = "list")]
     workload_devices: Vec<String>,
+} {
     /// Whose TCP connections are translated at connect() [default: all]
     #[arg(long, value_name = "SCOPE")]
     socket_lb_tcp: SocketScope,
@@ -90,6 +114,7 @@ flags! {
     /// Ports that masqueraded flows leave by [default: 61000-65535]
     #[arg(long, value_name = "FIRST-LAST")]
     masquerade_ports: Ports,
+} {
     /// Whether processes of the node are kept from binding NodePorts [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     bind_protection: bool,
@@ -136,7 +161,7 @@ flags! {
     /// How it is logged [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: LogFormat,
-}
+}}
 
 /// Whose sockets the socket path translates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]

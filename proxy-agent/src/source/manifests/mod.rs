@@ -12,6 +12,7 @@ mod catalog;
 mod document;
 mod follow;
 mod object;
+mod once;
 mod path;
 mod scan;
 mod watch;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Event;
 
 pub use catalog::{Catalog, Writer};
+pub use once::read;
 
 use follow::Follower;
 
