@@ -5,6 +5,8 @@
 //! | fabric (nodes, outside hosts) | 172.18.0.0/24 | fd00:172:18::/64 |
 //! | pods of node `n` | 10.244.n.0/24 | fd00:10:244:n::/64 |
 //! | Services | 10.96.0.0/16 | fd00:10:96::/112 |
+//! | load balancers | 198.51.100.0/24 | fd00:198:51:100::/64 |
+//! | `externalIPs` | 203.0.113.0/24 | fd00:203:0:113::/64 |
 
 use std::{
     fmt,
@@ -59,6 +61,24 @@ impl Addresses {
         }
     }
 
+    /// Load balancer IPs for the Service `number` of a story.
+    #[must_use]
+    pub const fn load_balancer_ips(number: u8) -> Self {
+        Self {
+            v4: Ipv4Addr::new(198, 51, 100, number),
+            v6: Ipv6Addr::new(0xfd00, 0x198, 0x51, 0x100, 0, 0, 0, number as u16),
+        }
+    }
+
+    /// `externalIPs` for the Service `number` of a story.
+    #[must_use]
+    pub const fn external_ips(number: u8) -> Self {
+        Self {
+            v4: Ipv4Addr::new(203, 0, 113, number),
+            v6: Ipv6Addr::new(0xfd00, 0x203, 0, 0x113, 0, 0, 0, number as u16),
+        }
+    }
+
     /// On the fabric.
     pub(crate) const fn on_fabric(number: u8) -> Self {
         Self {
@@ -85,6 +105,17 @@ impl Addresses {
 
 /// Prefixes of the fabric.
 pub(crate) const FABRIC_PREFIX_LENGTHS: (u8, u8) = (24, 64);
+
+/// Prefixes that outside hosts route to a node, if a story wants it: ClusterIPs, load balancers,
+/// `externalIPs`.
+pub const SERVICE_PREFIXES: [&str; 6] = [
+    "10.96.0.0/16",
+    "fd00:10:96::/112",
+    "198.51.100.0/24",
+    "fd00:198:51:100::/64",
+    "203.0.113.0/24",
+    "fd00:203:0:113::/64",
+];
 
 /// The cluster's ServiceCIDRs.
 pub(crate) const SERVICE_CIDRS: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];

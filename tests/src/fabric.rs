@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     Addresses, NetNs,
@@ -106,15 +106,52 @@ impl Fabric {
     /// Routes `prefixes` to the member `name`, from every member that is no node.
     pub(crate) fn route(&self, prefixes: &[&str], name: &str) -> Result<()> {
         let members = self.members();
-        let Some(to) = members.iter().find(|member| member.name == name) else {
-            anyhow::bail!("no host {name} is on the fabric");
+        self.uplink.route(&self.namespace, prefixes, find(&members, name)?, &members)
+    }
+
+    /// Gives the member `name` more addresses on the fabric, or takes them away again.
+    pub(crate) fn change_addresses(
+        &self,
+        change: AddressChange,
+        addresses: Addresses,
+        name: &str,
+    ) -> Result<()> {
+        // Deprecated: never the kernel's own choice of a source.
+        let (verb, options) = match change {
+            AddressChange::Give => ("add", "nodad preferred_lft 0"),
+            AddressChange::Take => ("del", ""),
         };
-        self.uplink.route(&self.namespace, prefixes, to, &members)
+        let members = self.members();
+        let member = find(&members, name)?;
+        let (v4, v6) = FABRIC_PREFIX_LENGTHS;
+        member.namespace.ip(&format!(
+            "address {verb} {}/{v4} dev {UPLINK}
+             address {verb} {}/{v6} dev {UPLINK} {options}",
+            addresses.v4, addresses.v6
+        ))?;
+        if self.uplink == Uplink::Tun {
+            let lines =
+                addresses.both().map(|address| format!("route {verb} {address} dev {name}"));
+            self.namespace.ip(&lines.join("\n"))?;
+        }
+        Ok(())
     }
 
     fn members(&self) -> MutexGuard<'_, Vec<Member>> {
         self.members.lock().expect("no thread panics while it joins a host")
     }
+}
+
+/// What becomes of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AddressChange {
+    Give,
+    Take,
+}
+
+fn find<'a>(members: &'a [Member], name: &str) -> Result<&'a Member> {
+    let found = members.iter().find(|member| member.name == name);
+    found.with_context(|| format!("no host {name} is on the fabric"))
 }
 
 impl Member {

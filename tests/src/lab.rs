@@ -19,7 +19,7 @@ use rustix::mount::{MountFlags, mount};
 
 use crate::{
     Addresses, Cgroup, Host, NetNs, Node, Process, Uplink, Wire, Wiring,
-    fabric::{Fabric, silence_duplicate_address_detection},
+    fabric::{AddressChange, Fabric, silence_duplicate_address_detection},
     identity::Identity,
     leftovers,
     martians::KernelLog,
@@ -116,6 +116,16 @@ impl Lab {
     /// Routes `prefixes` to `node`, from every outside host there is.
     pub fn route(&self, prefixes: &[&str], node: &Node) -> Result<()> {
         self.shared.fabric.route(prefixes, node.name())
+    }
+
+    /// Gives `host`, a node or an outside host, more addresses on the fabric.
+    pub fn give_addresses(&self, addresses: Addresses, host: &Host) -> Result<()> {
+        self.shared.fabric.change_addresses(AddressChange::Give, addresses, host.name())
+    }
+
+    /// Takes them away again.
+    pub fn take_addresses(&self, addresses: Addresses, host: &Host) -> Result<()> {
+        self.shared.fabric.change_addresses(AddressChange::Take, addresses, host.name())
     }
 
     /// Watches what leaves the device `uplink` of `host`, from the other side.

@@ -34,7 +34,7 @@ mod sluice;
 mod wire;
 mod wiring;
 
-pub use addresses::{Addresses, Family};
+pub use addresses::{Addresses, Family, SERVICE_PREFIXES};
 pub use agent::{Agent, AgentFlags};
 pub use bpftool::Bpftool;
 pub use cgroup::Cgroup;

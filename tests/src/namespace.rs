@@ -79,20 +79,29 @@ impl NetNs {
 
     /// Runs lines of `ip` in the namespace, in one process.
     pub fn ip(&self, lines: &str) -> Result<()> {
-        self.batch("ip", lines)
+        self.feed("ip", &["-batch", "-"], lines)
+    }
+
+    /// Likewise, lines that are about IPv6 and don't say so by an address.
+    pub fn ip_v6(&self, lines: &str) -> Result<()> {
+        self.feed("ip", &["-6", "-batch", "-"], lines)
     }
 
     /// Runs lines of `bridge` in the namespace, in one process.
     pub fn bridge(&self, lines: &str) -> Result<()> {
-        self.batch("bridge", lines)
+        self.feed("bridge", &["-batch", "-"], lines)
     }
 
-    fn batch(&self, program: &str, lines: &str) -> Result<()> {
+    /// Loads a ruleset of nftables in the namespace.
+    pub fn nft(&self, ruleset: &str) -> Result<()> {
+        self.feed("nft", &["-f", "-"], ruleset)
+    }
+
+    fn feed(&self, program: &str, arguments: &[&str], lines: &str) -> Result<()> {
         let mut command = Command::new(program);
-        command.args(["-batch", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped());
         enter_namespace(&mut command, self)?;
-        let mut child =
-            command.spawn().with_context(|| format!("cannot run {program}: install iproute2"))?;
+        let mut child = command.spawn().with_context(|| format!("cannot run {program}"))?;
         let mut stdin = child.stdin.take().expect("stdin is a pipe");
         // A program that fails early may close its input; its message says more than EPIPE.
         let written = stdin.write_all(lines.as_bytes()).and_then(|()| stdin.write_all(b"\n"));

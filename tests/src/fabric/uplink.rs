@@ -16,6 +16,21 @@ const OVERLAY: &str = "overlay";
 /// The VLAN of [`Uplink::Vlan`].
 const VLAN: u16 = 5;
 
+/// The fabric's routing table for what outside hosts send to Services.
+const CLIENTS: u8 = 100;
+
+/// What a CNI with an overlay does about packets of pods to the rest of the world, which knows no way
+/// back to a pod.
+const MASQUERADE: &str = "
+table inet cni-overlay {
+    chain postrouting {
+        type nat hook postrouting priority srcnat;
+        ip saddr 10.244.0.0/16 ip daddr != 10.244.0.0/16 masquerade
+        ip6 saddr fd00:10:244::/48 ip6 daddr != fd00:10:244::/48 masquerade
+    }
+}
+";
+
 /// A kind of uplink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Uplink {
@@ -25,7 +40,8 @@ pub enum Uplink {
     Vlan,
     /// A bond of two Ethernet devices, one of them in use.
     Bond,
-    /// An Ethernet device, and a VXLAN overlay between the nodes for pods, as Flannel makes it.
+    /// An Ethernet device, and a VXLAN overlay between the nodes for pods, as Flannel makes it: what
+    /// pods send elsewhere is masqueraded by netfilter.
     Vxlan,
     /// A layer-3-only device: packets start with the IP header.
     Tun,
@@ -84,7 +100,8 @@ impl Uplink {
             "link add name fabric type bridge mcast_snooping 0
              link set fabric up
              address add {gateway_v4}/{v4} dev fabric
-             address add {gateway_v6}/{v6} dev fabric nodad"
+             address add {gateway_v6}/{v6} dev fabric nodad
+             route add blackhole ::/0"
         ))
     }
 
@@ -177,16 +194,23 @@ impl Uplink {
         to: &Member,
         members: &[Member],
     ) -> Result<()> {
+        let clients = members.iter().filter(|member| member.node.is_none());
         if self == Self::Tun {
-            let lines: String = prefixes
-                .iter()
-                .map(|prefix| format!("route add {prefix} dev {}\n", to.name))
-                .collect();
-            return fabric.ip(&lines);
+            // A table for outside hosts alone: a packet that a node sends there doesn't come back.
+            let mut lines = String::new();
+            for prefix in prefixes {
+                lines += &format!("route add {prefix} dev {} table {CLIENTS}\n", to.name);
+            }
+            fabric.ip(&lines)?;
+            let rules = clients
+                .map(|client| format!("rule add iif {} table {CLIENTS}\n", client.name))
+                .collect::<String>();
+            fabric.ip(&rules)?;
+            return fabric.ip_v6(&rules);
         }
         let lines = to.routes(prefixes.iter().copied());
-        for member in members.iter().filter(|member| member.node.is_none()) {
-            member.namespace.ip(&lines)?;
+        for client in clients {
+            client.namespace.ip(&lines)?;
         }
         Ok(())
     }
@@ -205,6 +229,7 @@ fn introduce_to_overlay(new: &Member, others: &[Member]) -> Result<()> {
          address add {v6}/128 dev {OVERLAY} nodad",
         hardware_address(number)
     ))?;
+    new.namespace.nft(MASQUERADE)?;
     for other in others {
         let Some(other_number) = other.node else { continue };
         show_way(&new.namespace, other_number, other.addresses)?;

@@ -13,10 +13,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lab::{
-    Addresses, Agent, AgentFlags, Counters, Family, Host, Lab, Node, Server, Wiring,
-    manifest::{self, Protocol, endpoint_slice, service},
+    Addresses, Agent, AgentFlags, Counters, Family, Host, Lab, Node, Server, Uplink, Wiring,
+    manifest::{self, Protocol, Service, endpoint_slice, service},
     probe::Answer,
 };
+
+pub(crate) use crate::exposed::{Exposed, Kind};
 
 /// Port of the TCP Service port, and of the endpoints behind it.
 pub(crate) const HTTP: (u16, u16) = (80, 8080);
@@ -92,7 +94,12 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Hosts and servers; manifests of the nodes and the ServiceCIDR, no Service.
     pub(crate) fn new(wiring: Wiring) -> Result<Self> {
-        let lab = Lab::new()?;
+        Self::on(wiring, Uplink::Ethernet)
+    }
+
+    /// Like [`Self::new`], with other uplinks.
+    pub(crate) fn on(wiring: Wiring, uplink: Uplink) -> Result<Self> {
+        let lab = Lab::with_uplinks(uplink)?;
         let (a, b) = (lab.node("node-a", wiring)?, lab.node("node-b", wiring)?);
         let client = a.pod("client")?;
         let near = a.pod("near")?.serve(HTTP.1, DNS.1)?;
@@ -124,10 +131,38 @@ impl Cluster {
     /// Writes the Service `name` with the ClusterIPs of `number` and these endpoints.
     pub(crate) fn service(&self, name: &str, number: u8, endpoints: &[&Server]) -> Result<Web> {
         let addresses = Addresses::cluster_ips(number);
-        let object = service(name, addresses)
+        let object = service(name, addresses).port("http", HTTP.0, Protocol::Tcp).port(
+            "dns",
+            DNS.0,
+            Protocol::Udp,
+        );
+        self.write(name, &object, endpoints)?;
+        Ok(Web { addresses })
+    }
+
+    /// Writes the Service `name` with every kind of frontend, finished by `finish`, and these
+    /// endpoints.
+    pub(crate) fn expose(
+        &self,
+        name: &str,
+        number: u8,
+        endpoints: &[&Server],
+        finish: impl FnOnce(Service) -> Service,
+    ) -> Result<Exposed> {
+        let exposed = Exposed::new(number, &self.a);
+        let object = service(name, Addresses::cluster_ips(number))
             .port("http", HTTP.0, Protocol::Tcp)
+            .node_port(exposed.node_port())
             .port("dns", DNS.0, Protocol::Udp)
-            .object();
+            .node_port(exposed.node_port())
+            .load_balancer(Addresses::load_balancer_ips(number))
+            .external_ips(Addresses::external_ips(number));
+        self.write(name, &finish(object), endpoints)?;
+        Ok(exposed)
+    }
+
+    /// Writes a Service with the ports `http` and `dns`, and its endpoints.
+    pub(crate) fn write(&self, name: &str, object: &Service, endpoints: &[&Server]) -> Result<()> {
         let mut slice = endpoint_slice(name).port("http", HTTP.1, Protocol::Tcp).port(
             "dns",
             DNS.1,
@@ -137,8 +172,7 @@ impl Cluster {
             slice = slice.endpoint(server.host(), self.node_of(server)?);
         }
         let [v4, v6] = slice.objects();
-        manifest::write(&self.lab.manifests(), &format!("{name}.yaml"), &[object, v4, v6])?;
-        Ok(Web { addresses })
+        manifest::write(&self.lab.manifests(), &format!("{name}.yaml"), &[object.object(), v4, v6])
     }
 
     fn node_of(&self, server: &Server) -> Result<&Node> {

@@ -1,8 +1,6 @@
 //! Beside netfilter: its connection tracking sees client and endpoint, and nothing invalid.
 
-use std::{io::Write as _, process::Stdio};
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use lab::{Family, Node};
 use serde_json::Value;
 
@@ -29,7 +27,7 @@ in_every_shape![a_firewall_that_drops_what_is_invalid_drops_nothing];
 
 fn a_firewall_that_drops_what_is_invalid_drops_nothing(shape: Shape) -> Result<()> {
     let cluster = Cluster::new(shape.wiring)?;
-    load(&cluster.a, RULESET)?;
+    cluster.a.namespace().nft(RULESET)?;
     let web = cluster.web(&[&cluster.near, &cluster.far])?;
     let _agent = cluster.a.start_agent(&shape.flags())?;
     for family in Family::BOTH {
@@ -45,14 +43,6 @@ fn a_firewall_that_drops_what_is_invalid_drops_nothing(shape: Shape) -> Result<(
     }
     let invalid = counted(&cluster.a, "invalid")?;
     assert_eq!(invalid, 0, "packets that connection tracking finds invalid");
-    Ok(())
-}
-
-fn load(node: &Node, ruleset: &str) -> Result<()> {
-    let mut child = node.command("nft")?.args(["-f", "-"]).stdin(Stdio::piped()).spawn()?;
-    child.stdin.take().context("stdin is a pipe")?.write_all(ruleset.as_bytes())?;
-    let status = child.wait()?;
-    ensure!(status.success(), "nft did not load the ruleset: {status}");
     Ok(())
 }
 

@@ -1,0 +1,186 @@
+//! The site that rows are checked on: the cluster, a server in the host network of the node that
+//! runs the agent, an outside host that routes Services to that node, and a Service for every kind
+//! of endpoint and policy, each with every kind of frontend.
+
+use std::{collections::BTreeSet, fmt, net::SocketAddr};
+
+use anyhow::{Context as _, Result, ensure};
+use lab::{
+    Agent, AgentFlags, Family, Host, SERVICE_PREFIXES, Server, Uplink, Wiring,
+    manifest::{Protocol, Service},
+    probe::{Answer, Failure},
+};
+
+use crate::cluster::{Cluster, Exposed, Path};
+
+/// Attempts until every endpoint of a set must have answered.
+const PICKS_MAX: usize = 200;
+/// Attempts that all have to be answered by endpoints that may.
+const PICKS: usize = 8;
+/// How long to wait for an answer that must not come.
+pub(crate) const SILENCE_MS: u64 = 60;
+
+/// How pods are wired, what uplinks are, and which path serves pods.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) wiring: Wiring,
+    pub(crate) uplink: Uplink,
+    pub(crate) path: Path,
+}
+
+impl Place {
+    /// Processes of the node are always served at their sockets: they have no other path.
+    pub(crate) fn flags(self) -> AgentFlags {
+        let scope = match self.path {
+            Path::Packet => "host",
+            Path::Socket => "all",
+        };
+        AgentFlags::new().socket_lb_tcp(scope).socket_lb_udp(scope)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pods, {} uplinks, {:?} path", self.wiring, self.uplink, self.path)
+    }
+}
+
+/// The site. Fields are dropped in order: the agent first, the cluster last.
+pub(crate) struct Site {
+    _agent: Agent,
+    /// A server in the host network of the node that runs the agent.
+    pub(crate) own: Server,
+    /// Endpoints of every kind.
+    pub(crate) everywhere: Exposed,
+    /// One endpoint: a pod of the node; the node itself; a pod of the other node; the other node.
+    pub(crate) by_endpoint: [Exposed; 4],
+    /// `internalTrafficPolicy: Local`, an endpoint on each node.
+    pub(crate) inner: Exposed,
+    /// `externalTrafficPolicy: Local`, an endpoint on each node.
+    pub(crate) outer: Exposed,
+    /// `internalTrafficPolicy: Local`, an endpoint on the other node only.
+    pub(crate) inner_remote: Exposed,
+    /// `externalTrafficPolicy: Local`, an endpoint on the other node only.
+    pub(crate) outer_remote: Exposed,
+    /// No endpoint.
+    pub(crate) empty: Exposed,
+    pub(crate) outside: Host,
+    pub(crate) cluster: Cluster,
+    pub(crate) place: Place,
+}
+
+impl Site {
+    pub(crate) fn new(place: Place) -> Result<Self> {
+        let cluster = Cluster::on(place.wiring, place.uplink)?;
+        let outside = cluster.lab.outside("outside")?;
+        cluster.lab.route(&SERVICE_PREFIXES, &cluster.a)?;
+        let own = cluster.a.serve(crate::cluster::HTTP.1, crate::cluster::DNS.1)?;
+        let (near, far, remote) = (&cluster.near, &cluster.far, &cluster.host_network);
+        let local = |field: &'static str| move |service: Service| service.with(field, "Local");
+        let (inner, outer) = ("internalTrafficPolicy", "externalTrafficPolicy");
+        let plain = |service| service;
+        let everywhere = cluster.expose("everywhere", 1, &[near, &own, far, remote], plain)?;
+        let by_endpoint = [
+            cluster.expose("at-near", 2, &[near], plain)?,
+            cluster.expose("at-own", 3, &[&own], plain)?,
+            cluster.expose("at-far", 4, &[far], plain)?,
+            cluster.expose("at-host-network", 5, &[remote], plain)?,
+        ];
+        let inner_remote = cluster.expose("inner-remote", 8, &[far], local(inner))?;
+        let outer_remote = cluster.expose("outer-remote", 9, &[far], local(outer))?;
+        let inner = cluster.expose("inner", 6, &[near, far], local(inner))?;
+        let outer = cluster.expose("outer", 7, &[near, far], local(outer))?;
+        let empty = cluster.expose("empty", 10, &[], plain)?;
+        crate::rows::frontends::furnish(&cluster)?;
+        crate::rows::ranges::furnish(&cluster, &outside)?;
+        let agent = cluster.a.start_agent(&place.flags())?;
+        Ok(Self {
+            _agent: agent,
+            own,
+            everywhere,
+            by_endpoint,
+            inner,
+            outer,
+            inner_remote,
+            outer_remote,
+            empty,
+            outside,
+            cluster,
+            place,
+        })
+    }
+
+    /// Servers in the order of [`Self::by_endpoint`].
+    pub(crate) fn servers(&self) -> [&Server; 4] {
+        let Cluster { near, far, host_network, .. } = &self.cluster;
+        [near, &self.own, far, host_network]
+    }
+
+    /// Everyone that may be a client: an outside host, a pod of the node, a process of the node.
+    pub(crate) fn clients(&self) -> [&Host; 3] {
+        [&self.outside, &self.cluster.client, &self.cluster.a]
+    }
+
+    /// Whether `client` is on the node that runs the agent.
+    pub(crate) fn is_inside(&self, client: &Host) -> bool {
+        client.name() != self.outside.name()
+    }
+}
+
+/// Asks once. The answer has to come from where the question went.
+pub(crate) fn ask(client: &Host, to: SocketAddr, protocol: Protocol) -> Result<Answer> {
+    let answer = match protocol {
+        Protocol::Tcp => client.tcp(to).ask(),
+        _ => client.udp(to).ask(),
+    }
+    .with_context(|| format!("{} asks {to}, {protocol:?}", client.name()))?;
+    let heard = answer.received_from.or(answer.peer);
+    ensure!(heard == Some(to), "{} asked {to} and heard {heard:?}", client.name());
+    Ok(answer)
+}
+
+/// Asks once, where nobody should answer.
+pub(crate) fn fail(
+    client: &Host,
+    to: SocketAddr,
+    protocol: Protocol,
+    patience_ms: u64,
+) -> Result<Failure> {
+    match protocol {
+        Protocol::Tcp => client.tcp(to).patience_ms(patience_ms).refusal(),
+        _ => client.udp(to).patience_ms(patience_ms).refusal(),
+    }
+    .with_context(|| format!("{} asks {to}, {protocol:?}", client.name()))
+}
+
+/// Asks until each of `servers` has answered, and a few times more; nobody else may.
+pub(crate) fn reach(
+    client: &Host,
+    to: SocketAddr,
+    protocol: Protocol,
+    servers: &[&Server],
+) -> Result<Vec<Answer>> {
+    let expected: BTreeSet<&str> = servers.iter().map(|server| server.name()).collect();
+    let mut answered = BTreeSet::new();
+    let mut answers = Vec::new();
+    while answers.len() < PICKS || answered != expected {
+        let answer = ask(client, to, protocol)?;
+        let name = expected.get(answer.server.as_str()).with_context(|| {
+            format!("{} asked {to} and {} answered", client.name(), answer.server)
+        })?;
+        answered.insert(*name);
+        answers.push(answer);
+        ensure!(answers.len() < PICKS_MAX, "only {answered:?} of {expected:?} answer at {to}");
+    }
+    Ok(answers)
+}
+
+/// Does `check` for both families, over TCP and UDP.
+pub(crate) fn by_all_means(mut check: impl FnMut(Family, Protocol) -> Result<()>) -> Result<()> {
+    for family in Family::BOTH {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            check(family, protocol).with_context(|| format!("{family}, {protocol:?}"))?;
+        }
+    }
+    Ok(())
+}
