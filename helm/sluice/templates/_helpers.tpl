@@ -60,7 +60,7 @@ chart mounts it; metrics have to be reached from outside the node where a Servic
 {{- end -}}
 {{- $config := merge (deepCopy .Values.config) $own -}}
 {{- /* `off` without quotes is YAML's word for false. */ -}}
-{{- range list "socket-lb-tcp" "socket-lb-udp" -}}
+{{- range list "socket-lb-tcp" "socket-lb-udp" "healthz-bind-address" "metrics-bind-address" -}}
 {{- if eq (toString (get $config .)) "false" -}}
 {{- $_ := set $config . "off" -}}
 {{- end -}}
@@ -68,14 +68,28 @@ chart mounts it; metrics have to be reached from outside the node where a Servic
 {{- toYaml $config -}}
 {{- end -}}
 
-{{/* An HTTP probe of the health server: `dict "path" … "root" $`. */}}
+{{/* Where the health server listens; empty where it is off. */}}
+{{- define "sluice.healthz" -}}
+{{- $address := dig "healthz-bind-address" "0.0.0.0:10256" .Values.config | toString -}}
+{{- if not (has $address (list "off" "false")) }}{{ $address }}{{ end -}}
+{{- end -}}
+
+{{/* Where metrics are. */}}
+{{- define "sluice.metrics" -}}
+{{- $address := dig "metrics-bind-address" "0.0.0.0:10249" .Values.config | toString -}}
+{{- if has $address (list "off" "false") -}}
+{{- fail "metrics.serviceMonitor.enabled is true, and config.metrics-bind-address is off: there is nothing to scrape. Leave one of the two out" -}}
+{{- end -}}
+{{- $address -}}
+{{- end -}}
+
+{{/* An HTTP probe: `dict "path" … "address" ADDRESS:PORT`. */}}
 {{- define "sluice.probe" -}}
-{{- $address := index .root.Values.config "healthz-bind-address" | default "0.0.0.0:10256" -}}
-{{- $host := regexReplaceAll ":[0-9]+$" $address "" | trimPrefix "[" | trimSuffix "]" -}}
+{{- $host := regexReplaceAll ":[0-9]+$" .address "" | trimPrefix "[" | trimSuffix "]" -}}
 httpGet:
   path: {{ .path }}
-  port: {{ regexFind "[0-9]+$" $address }}
-  {{- if not (has $host (list "" "0.0.0.0" "::")) }}
+  port: {{ regexFind "[0-9]+$" .address }}
+  {{- if not (has $host (list "0.0.0.0" "::")) }}
   host: {{ $host | quote }}
   {{- end }}
 {{- end -}}

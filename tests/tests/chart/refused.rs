@@ -46,6 +46,14 @@ fn a_value_of_the_wrong_kind_is_named() -> Result<()> {
 }
 
 #[test]
+fn metrics_are_not_off_and_scraped_at_the_same_time() -> Result<()> {
+    let said =
+        complaint(&["metrics.serviceMonitor.enabled=true", "config.metrics-bind-address=off"])?;
+    assert!(said.contains("config.metrics-bind-address"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn a_node_is_not_served_and_cleaned_up_at_the_same_time() -> Result<()> {
     let said = complaint(&["cleanup.matchLabels.sluice\\.dev/proxy=cleanup"])?;
     assert!(said.contains("nodes.matchLabels"), "{said}");
