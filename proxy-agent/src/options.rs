@@ -16,7 +16,9 @@ use std::{
 pub use self::{
     duration::{DurationError, Span},
     flags::{Flags, LogFormat, ServingFlags, SocketScope},
-    services::{ExternalClusterIp, Ports, PortsError, Selection, ServiceOptions},
+    services::{
+        ExternalClusterIp, Ports, PortsError, Selection, ServiceOptions, UnknownConnections,
+    },
 };
 use crate::{
     datapath::DeviceHook,

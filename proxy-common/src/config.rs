@@ -42,6 +42,9 @@ impl ConfigOptions {
     pub const MASQUERADE_ALL: Self = Self { bits: 1 };
     /// What comes in by an uplink and is for a ClusterIP is refused.
     pub const REFUSE_EXTERNAL_CLUSTER_IP: Self = Self { bits: 2 };
+    /// A TCP packet to a frontend that continues a connection which is no flow of ours goes on
+    /// untouched: another proxy may have set the connection up.
+    pub const PASS_UNKNOWN_CONNECTIONS: Self = Self { bits: 4 };
 
     /// No option.
     #[must_use]

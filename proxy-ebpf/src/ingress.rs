@@ -158,6 +158,10 @@ where
     }
     let role = env.device_role();
     let options = env.config().map_or(ConfigOptions::empty(), |config| config.options);
+    let opens = headers.step() == Step::Opens;
+    if !opens && options.contains(ConfigOptions::PASS_UNKNOWN_CONNECTIONS) {
+        return Verdict::PASS;
+    }
     if lookup::is_refused(&service, role, options) {
         return Verdict::reject(RejectReason::ExternalClusterIp);
     }
@@ -165,7 +169,7 @@ where
         Ok(set) => set,
         Err(verdict) => return verdict,
     };
-    if headers.step() != Step::Opens {
+    if !opens {
         return Verdict::reject(RejectReason::NoFlow);
     }
     let hash = || select::hash_of_client(tuple.source, tuple.source_port, tuple.protocol);

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use proxy_common::Scope;
 use serde::{Deserialize, Deserializer};
 
-use super::{ExternalClusterIp, OptionsError, Ports, Selection, Span};
+use super::{ExternalClusterIp, OptionsError, Ports, Selection, Span, UnknownConnections};
 use crate::datapath::DeviceHook;
 
 /// Declares the flags once, for the command line and for `--config`, and how one set of them gives
@@ -104,6 +104,9 @@ flags! {{
     /// What becomes of traffic from outside to a ClusterIP [default: allow]
     #[arg(long, value_name = "WHAT")]
     external_cluster_ip: ExternalClusterIp,
+    /// What becomes of TCP packets to a frontend that belong to no known connection [default: refuse]
+    #[arg(long, value_name = "WHAT")]
+    unknown_connections: UnknownConnections,
     /// How an endpoint is picked, unless the Service's annotation sluice.dev/algorithm says
     /// otherwise [default: random]
     #[arg(long, value_name = "ALGORITHM")]

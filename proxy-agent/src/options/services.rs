@@ -32,6 +32,8 @@ pub struct ServiceOptions {
     pub masquerade_all: bool,
     /// What becomes of traffic that comes from outside to a ClusterIP.
     pub external_cluster_ip: ExternalClusterIp,
+    /// What becomes of TCP packets to a frontend that belong to no known connection.
+    pub unknown_connections: UnknownConnections,
     /// How an endpoint is picked unless the Service says otherwise.
     pub algorithm: Algorithm,
     /// Slots of a Maglev table, a prime.
@@ -49,6 +51,18 @@ pub enum ExternalClusterIp {
     Allow,
     /// It is refused
     Refuse,
+}
+
+/// What becomes of a TCP packet to a frontend that neither opens a connection nor belongs to one
+/// that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownConnections {
+    /// It is answered with a RST
+    #[default]
+    Refuse,
+    /// It goes on untouched: the proxy that was here before may know the connection
+    Pass,
 }
 
 /// How an endpoint is picked.
@@ -147,6 +161,7 @@ impl ServiceOptions {
             external_ips: flags.external_ips.unwrap_or(true),
             masquerade_all: flags.masquerade_all.unwrap_or(false),
             external_cluster_ip: flags.external_cluster_ip.unwrap_or_default(),
+            unknown_connections: flags.unknown_connections.unwrap_or_default(),
             algorithm: flags.algorithm.unwrap_or_default().into(),
             maglev_table_size: table_size(flags.maglev_table_size.unwrap_or(TABLE_SIZE))?,
             masquerade_ports: flags.masquerade_ports.unwrap_or(Ports::MASQUERADE).get(),
@@ -171,6 +186,9 @@ impl ServiceOptions {
         }
         if self.external_cluster_ip == ExternalClusterIp::Refuse {
             options = options.union(ConfigOptions::REFUSE_EXTERNAL_CLUSTER_IP);
+        }
+        if self.unknown_connections == UnknownConnections::Pass {
+            options = options.union(ConfigOptions::PASS_UNKNOWN_CONNECTIONS);
         }
         Settings {
             node_name,
@@ -237,7 +255,8 @@ mod tests {
     use proxy_common::{Algorithm, ConfigOptions, FrontendKind};
 
     use super::{
-        ExternalClusterIp, Flags, Ports, Selection, ServiceOptions, TABLE_SIZES, is_prime,
+        ExternalClusterIp, Flags, Ports, Selection, ServiceOptions, TABLE_SIZES,
+        UnknownConnections, is_prime,
     };
     use crate::desired::NodePortAddresses;
 
@@ -267,6 +286,7 @@ mod tests {
             external_ips: Some(false),
             masquerade_all: Some(true),
             external_cluster_ip: Some(ExternalClusterIp::Refuse),
+            unknown_connections: Some(UnknownConnections::Pass),
             algorithm: Some(Selection::Maglev),
             ..Flags::default()
         };
@@ -276,6 +296,7 @@ mod tests {
         assert!(settings.config.options.contains(ConfigOptions::MASQUERADE_ALL));
         assert_eq!(settings.algorithm, Algorithm::Maglev);
         assert!(settings.config.options.contains(ConfigOptions::REFUSE_EXTERNAL_CLUSTER_IP));
+        assert!(settings.config.options.contains(ConfigOptions::PASS_UNKNOWN_CONNECTIONS));
     }
 
     #[test]

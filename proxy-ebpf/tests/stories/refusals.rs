@@ -1,8 +1,8 @@
 //! What is refused with an answer and what is dropped, and every byte of the answers.
 
 use proxy_common::{
-    Be16, DropReason, FilterBits, Frontend, Prefix, Protocol, RejectReason, ServiceFlags,
-    SlotRange, V4, V6,
+    Be16, ConfigOptions, DropReason, FilterBits, Frontend, Prefix, Protocol, RejectReason,
+    ServiceFlags, SlotRange, V4, V6,
 };
 use proxy_ebpf::{
     transport::Hook::Ingress,
@@ -21,6 +21,7 @@ for_both_families! {
     a_syn_without_endpoints_is_answered_with_a_rst
     what_a_rst_acknowledges
     a_segment_that_belongs_to_no_connection_is_answered_with_a_rst
+    a_connection_of_another_proxy_goes_on_untouched_where_that_is_asked_for
     a_large_offloaded_segment_is_answered_with_a_small_rst
     a_rst_is_not_answered
     a_datagram_without_endpoints_is_answered_with_port_unreachable
@@ -97,6 +98,23 @@ fn a_segment_that_belongs_to_no_connection_is_answered_with_a_rst<A: Cast>() {
     let data = tcp(client::<A>(), frontend()).ack().data(b"who?").numbered(5, 6).packet();
     assert_eq!(stage.refuses::<A>(&data, RejectReason::NoFlow), rst::<A>(6, 0).packet());
     assert_eq!(stage.halves::<A>(), [0; 4]);
+}
+
+fn a_connection_of_another_proxy_goes_on_untouched_where_that_is_asked_for<A: Cast>() {
+    for mut stage in [Stage::with_service::<A>(), without_endpoints::<A>()] {
+        stage.machine.config.options = ConfigOptions::PASS_UNKNOWN_CONNECTIONS;
+        for segment in
+            [tcp(client::<A>(), frontend()).ack().data(b"more"), tcp(client(), frontend()).rst()]
+        {
+            stage.passes::<A>(Ingress, &segment.packet());
+        }
+        assert_eq!(stage.halves::<A>(), [0; 4]);
+        stage.counted(&[]);
+    }
+    // What opens a connection is ours.
+    let mut stage = Stage::with_service::<A>();
+    stage.machine.config.options = ConfigOptions::PASS_UNKNOWN_CONNECTIONS;
+    stage.translated::<A>(Ingress, &tcp_syn(client::<A>(), frontend()).packet());
 }
 
 fn a_large_offloaded_segment_is_answered_with_a_small_rst<A: Cast>() {
