@@ -86,10 +86,7 @@ impl Guard {
     /// What a run that failed could not take away is found by the next one.
     fn allow_leftovers(&mut self) {
         let all = self.store.content();
-        let frontends = (&all.v4.frontends, &all.v6.frontends);
-        let services = frontends.0.values().map(|service| (true, service.id));
-        let services = services.chain(frontends.1.values().map(|service| (false, service.id)));
-        for (family, id) in services.collect::<BTreeSet<_>>() {
+        for (id, family) in all.names.keys().flat_map(|id| [(*id, true), (*id, false)]) {
             let name = all.names.get(&id).and_then(|name| name.parts());
             let name = name.map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned()));
             let most = self.most.entry((name, family)).or_default();

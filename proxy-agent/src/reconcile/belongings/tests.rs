@@ -67,7 +67,7 @@ fn what_is_no_longer_wanted_stays_until_the_last_frontend_is_gone() {
     assert!(trim(&mut belongings).is_empty(), "a frontend is still there");
     belongings.release(&filtered());
     assert_eq!(trim(&mut belongings).len(), 1);
-    assert!(belongings.ranges.of.is_empty() && belongings.ranges.touched.is_empty());
+    assert!(belongings.ranges.is_empty());
 }
 
 #[test]
@@ -100,14 +100,24 @@ fn a_member_is_widened_first_and_narrowed_later() {
 }
 
 #[test]
+fn what_a_frontend_got_before_another_failed_stays() {
+    let mut belongings = Belongings::default();
+    belongings.want(ID, ranges(&["10.0.0.0/8"]));
+    write(&mut belongings);
+    belongings.hold(&filtered());
+    belongings.want(ID, Wanted::default());
+    assert!(trim(&mut belongings).is_empty(), "never confirmed, and needed all the same");
+}
+
+#[test]
 fn what_belongs_to_no_frontend_old_or_new_makes_room_at_once() {
     let mut belongings = Belongings::default();
     belongings.want(ID, ranges(&["10.0.0.0/8"]));
     write(&mut belongings);
     belongings.hold(&filtered());
     belongings.confirm(ID);
-    belongings.want(ID, ranges(&["10.1.0.0/16"]));
-    write(&mut belongings);
+    belongings.want(ID, ranges(&["10.1.0.0/16", "10.3.0.0/16"]));
+    belongings.wrote(ID, Element::Range(range("10.1.0.0/16")));
     belongings.want(ID, ranges(&["10.2.0.0/16"]));
     assert_eq!(trim(&mut belongings), [Element::Range(range("10.1.0.0/16"))]);
 }

@@ -4,14 +4,15 @@
 //! An element is there before the first frontend that needs it, and until after the last one that
 //! did. In between both the old elements and the new ones are there.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    fmt::Debug,
-};
+mod kind;
+
+use std::collections::BTreeMap;
 
 use proxy_common::{Algorithm, BackendId, MemberSets, Service, ServiceFlags, ServiceId};
 
 use crate::model::Cidr;
+
+use kind::Kind;
 
 /// What a kind of element is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -169,173 +170,5 @@ impl Belongings {
     }
 }
 
-/// What an element says, and how it says what two of them say.
-trait Value: Copy + Eq + Debug {
-    fn union(self, other: Self) -> Self;
-}
-
-impl Value for () {
-    fn union(self, (): Self) -> Self {}
-}
-
-impl Value for MemberSets {
-    fn union(self, other: Self) -> Self {
-        Self::union(self, other)
-    }
-}
-
-/// The elements of one kind.
-#[derive(Debug)]
-struct Kind<K, V> {
-    of: HashMap<ServiceId, Of<K, V>>,
-    /// Ids that may have a surplus.
-    touched: BTreeSet<ServiceId>,
-}
-
-/// The elements of one kind that one Service port has.
-#[derive(Debug)]
-struct Of<K, V> {
-    wanted: Option<BTreeMap<K, V>>,
-    /// What was wanted when the frontends were last as they should be, or found at the start: until
-    /// that is so again, they may still need it.
-    before: BTreeMap<K, V>,
-    there: BTreeMap<K, V>,
-    /// Whether the frontends are as they should be with what is wanted.
-    confirmed: bool,
-    /// Installed frontends that need these elements.
-    frontends: u32,
-}
-
-impl<K, V> Default for Kind<K, V> {
-    fn default() -> Self {
-        Self { of: HashMap::new(), touched: BTreeSet::new() }
-    }
-}
-
-impl<K, V> Default for Of<K, V> {
-    fn default() -> Self {
-        Self {
-            wanted: None,
-            before: BTreeMap::new(),
-            there: BTreeMap::new(),
-            confirmed: false,
-            frontends: 0,
-        }
-    }
-}
-
-impl<K: Copy + Ord, V: Value> Kind<K, V> {
-    fn want(&mut self, id: ServiceId, wanted: Option<BTreeMap<K, V>>) {
-        if wanted.is_none() && !self.of.contains_key(&id) {
-            return;
-        }
-        let of = self.of.entry(id).or_default();
-        if of.wanted != wanted {
-            let before = std::mem::replace(&mut of.wanted, wanted);
-            if let (true, Some(before)) = (of.confirmed, before) {
-                of.before = before;
-            }
-            of.confirmed = false;
-        }
-        self.touched.insert(id);
-    }
-
-    fn confirm(&mut self, id: ServiceId) {
-        if let Some(of) = self.of.get_mut(&id) {
-            of.confirmed = true;
-            if of.wanted.is_some() {
-                of.before.clear();
-            }
-        }
-    }
-
-    fn adopt(&mut self, id: ServiceId, key: K, value: V) {
-        let of = self.of.entry(id).or_default();
-        of.there.insert(key, value);
-        of.before.insert(key, value);
-        self.touched.insert(id);
-    }
-
-    fn hold(&mut self, id: ServiceId) {
-        self.of.entry(id).or_default().frontends += 1;
-    }
-
-    fn release(&mut self, id: ServiceId) {
-        if let Some(of) = self.of.get_mut(&id) {
-            of.frontends -= 1;
-            if of.frontends == 0 {
-                self.touched.insert(id);
-            }
-        }
-    }
-
-    fn missing(&self, id: ServiceId) -> Vec<(K, V)> {
-        let Some(of) = self.of.get(&id) else { return Vec::new() };
-        of.wanted
-            .iter()
-            .flatten()
-            .filter_map(|(key, value)| {
-                let there = of.there.get(key).copied();
-                let both = there.map_or(*value, |there| there.union(*value));
-                (there != Some(both)).then_some((*key, both))
-            })
-            .collect()
-    }
-
-    fn wrote(&mut self, id: ServiceId, key: K, value: V) -> bool {
-        self.of.entry(id).or_default().there.insert(key, value).is_none()
-    }
-
-    fn surplus(&self) -> Vec<(ServiceId, K, Option<V>)> {
-        let mut surplus = Vec::new();
-        for id in &self.touched {
-            let Some(of) = self.of.get(id) else { continue };
-            for (key, value) in &of.there {
-                let needed = of.needed(key);
-                if needed != Some(*value) {
-                    surplus.push((*id, *key, needed));
-                }
-            }
-        }
-        surplus
-    }
-
-    fn removed(&mut self, id: ServiceId, key: &K) {
-        if let Some(of) = self.of.get_mut(&id) {
-            of.there.remove(key);
-        }
-    }
-
-    fn tidy(&mut self) {
-        let of = &mut self.of;
-        self.touched.retain(|id| {
-            let Some(known) = of.get(id) else { return false };
-            if known.wanted.is_none() && known.there.is_empty() && known.frontends == 0 {
-                of.remove(id);
-                return false;
-            }
-            !known.confirmed
-                || known.there.iter().any(|(key, value)| known.needed(key) != Some(*value))
-        });
-    }
-}
-
-impl<K: Ord, V: Value> Of<K, V> {
-    /// What the element under `key` has to say for the frontends that there are, and for those that
-    /// there will be.
-    fn needed(&self, key: &K) -> Option<V> {
-        let wanted = self.wanted.as_ref().and_then(|wanted| wanted.get(key)).copied();
-        let old_frontends = match self.wanted {
-            Some(_) => !self.confirmed,
-            None => self.frontends > 0,
-        };
-        match (wanted, self.before.get(key).filter(|_| old_frontends)) {
-            (Some(wanted), Some(before)) => Some(wanted.union(*before)),
-            (wanted, before) => wanted.or(before.copied()),
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "belongings_tests.rs"]
 mod tests;
