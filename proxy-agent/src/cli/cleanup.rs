@@ -12,11 +12,13 @@ use clap::Args;
 use rustix::net::{AddressFamily, SocketType, netdevice::index_to_name, socket};
 
 use super::{
-    CliError, PinArgs, at_pins,
+    CliError, PinArgs, at_pins, installed_maps,
     output::{Format, show},
 };
 use crate::{
+    agent::AgentError,
     datapath::cleanup::{self, Removed},
+    flows::drain,
     host::lock::{self, Lock, LockError},
     options::Span,
 };
@@ -34,6 +36,10 @@ pub(super) struct CleanupArgs {
     /// How long to wait for a running agent to end [default: not at all]
     #[arg(long, value_name = "DURATION", conflicts_with = "force")]
     wait: Option<Span>,
+    /// First leave new connections to the proxy that follows, and wait until those that the packet
+    /// path serves are over, at most this long [default: not at all]
+    #[arg(long, value_name = "DURATION", conflicts_with = "force")]
+    drain: Option<Span>,
     /// How to show what was removed
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Format,
@@ -52,6 +58,15 @@ pub(super) fn run(args: &CleanupArgs) -> Result<(), CliError> {
             }
             Err(error) => return Err(error.into()),
         };
+        if let (Some(patience), Ok(maps)) = (args.drain, installed_maps(&pins)) {
+            let left = drain::drain(&maps, patience.get(), |flows| {
+                eprintln!("{flows} connections of the packet path are open");
+            })
+            .map_err(AgentError::from)?;
+            if left > 0 {
+                eprintln!("{left} connections are interrupted now");
+            }
+        }
         // The lock holds the directory open, and with it a bpffs that is mounted there.
         cleanup::run(&pins, device_name, || drop(lock))?
     } else {

@@ -7,6 +7,7 @@
 //! Called by [`crate::agent`]; these tables have no other writer in the agent.
 
 pub mod affinity;
+pub mod drain;
 mod ending;
 pub mod expiry;
 pub mod fingerprints;

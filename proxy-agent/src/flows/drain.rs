@@ -1,0 +1,84 @@
+//! Draining: a node that goes back to another proxy takes no new connections, and serves those that
+//! the packet path has until they are over.
+//!
+//! Frontends are taken away and flows stay: a flow outlives its Service anyway. What then opens a
+//! connection to a Service's address goes on untouched, to the proxy that stands behind. Called by
+//! [`crate::cli::cleanup`], with the lock of the pin path and without an agent; the rest of a
+//! cleanup follows.
+
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use proxy_common::{V4, V6};
+use tokio::sync::mpsc;
+
+use super::{
+    Timeouts,
+    sweeper::{SweepOptions, Sweeper, SweeperError},
+};
+use crate::datapath::{
+    map::MapError,
+    tables::{self, Family, Services},
+};
+
+/// How often flows are swept and counted.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How often the time is looked at.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Takes every frontend of the maps in `maps` away, and waits until no flow is left, at most for
+/// `patience`. How many are left then. `count` is told how many there are, whenever that changes.
+///
+/// # Errors
+/// See [`SweeperError`].
+pub fn drain(
+    maps: &Path,
+    patience: Duration,
+    mut count: impl FnMut(usize),
+) -> Result<usize, SweeperError> {
+    let start = Instant::now();
+    forget_service_cidrs(maps)?;
+    forget_frontends::<V4>(maps)?;
+    forget_frontends::<V6>(maps)?;
+    // The times of the agent that ran here aren't known; the defaults are the API's.
+    let options =
+        SweepOptions { timeouts: Timeouts::default(), interval: SWEEP, destroy_sockets: false };
+    let (found_in, mut found) = mpsc::channel(1);
+    let _sweeper = Sweeper::start(maps, options, found_in)?;
+    let mut left = usize::MAX;
+    while start.elapsed() < patience {
+        thread::sleep(TICK);
+        let Ok(now) = found.try_recv() else { continue };
+        if now.flows != left {
+            left = now.flows;
+            count(left);
+        }
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(if left == usize::MAX { 0 } else { left })
+}
+
+/// Addresses that nobody owns are not ours to drop any more.
+fn forget_service_cidrs(maps: &Path) -> Result<(), MapError> {
+    let map = tables::config(maps)?;
+    if let Some(mut config) = map.get(&0)? {
+        (config.service_cidr_count_v4, config.service_cidr_count_v6) = (0, 0);
+        map.put(&0, &config)?;
+    }
+    Ok(())
+}
+
+fn forget_frontends<A: Family>(maps: &Path) -> Result<(), MapError> {
+    let frontends = Services::<A>::open(maps)?.frontends;
+    let (markers, others): (Vec<_>, Vec<_>) =
+        frontends.entries()?.into_iter().map(|(key, _)| key).partition(|key| key.is_marker());
+    // A ClusterIP's marker goes first: without the frontends and with it, packets would be refused.
+    frontends.delete_all(&markers)?;
+    frontends.delete_all(&others)?;
+    Ok(())
+}
