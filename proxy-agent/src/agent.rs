@@ -147,6 +147,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     state.update(|live| {
         live.rejected = datapath.rejected().to_vec();
         live.warnings = warnings;
+        live.timeouts = Some(options.timeouts);
     });
     let introspection = introspect::serve(pins.root(), state.clone());
     let sweep = SweepOptions {

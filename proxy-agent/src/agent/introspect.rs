@@ -26,7 +26,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::datapath::object::Rejected;
+use crate::{datapath::object::Rejected, flows::Timeouts};
 
 /// Problems of objects that are remembered.
 const PROBLEMS: usize = 50;
@@ -48,6 +48,9 @@ pub struct Live {
     pub unserved: Vec<String>,
     /// Devices that a program can't be attached to.
     pub devices: Vec<String>,
+    /// How long flows may be idle.
+    #[serde(default)]
+    pub timeouts: Option<Timeouts>,
     /// Flows of the packet path, when they were last swept.
     #[serde(default)]
     pub flows: usize,

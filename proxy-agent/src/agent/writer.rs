@@ -133,13 +133,13 @@ impl Writer {
         if report.applied > 0 {
             self.sweeper.services_changed();
         }
-        self.tell_failures(&report);
+        let failures = self.tell_failures(&report);
         let unserved = self.reconciler.unserved().map(ToString::to_string).collect();
         let generation = self.state.update(|live| {
             live.generation += u64::from(report.applied > 0);
             live.reconciled_at = clock::now().get();
             live.synced = self.reconciler.is_synced();
-            live.failures = self.told.iter().cloned().collect();
+            live.failures = failures;
             live.unserved = unserved;
             live.generation
         });
@@ -163,9 +163,10 @@ impl Writer {
         self.state.update(|live| live.remember(problems));
     }
 
-    /// Logs what failed, once for as long as it lasts.
-    fn tell_failures(&mut self, report: &Report) {
+    /// Logs what failed, once for as long as it lasts. What there is to show of it.
+    fn tell_failures(&mut self, report: &Report) -> Vec<String> {
         let mut failures = BTreeSet::new();
+        let mut shown = Vec::new();
         for failure in &report.failures {
             let text = failure.error.to_string();
             if !self.told.contains(&text) {
@@ -177,9 +178,11 @@ impl Writer {
                     "{text}; trying again",
                 );
             }
+            shown.push(shown_failure(&text, &failure.services));
             failures.insert(text);
         }
         self.told = failures;
+        shown
     }
 
     fn devices(&mut self, snapshot: Snapshot) {
@@ -223,4 +226,36 @@ impl Writer {
 
 fn until(at: Nanoseconds, now: Nanoseconds) -> Duration {
     Duration::from_nanos(at.get().saturating_sub(now.get()))
+}
+
+/// What failed, with the Services that it hurts: some by name, the rest by number.
+fn shown_failure<S: ToString>(text: &str, services: &[S]) -> String {
+    const NAMED: usize = 5;
+    if services.is_empty() {
+        return text.to_owned();
+    }
+    let names: Vec<String> = services.iter().take(NAMED).map(ToString::to_string).collect();
+    let mut who = names.join(", ");
+    if services.len() > NAMED {
+        who.push_str(&format!(" and {} more", services.len() - NAMED));
+    }
+    format!("{who}: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown_failure;
+
+    #[test]
+    fn a_failure_names_the_services_that_it_hurts() {
+        let full = "map SLOTS is full";
+        assert_eq!(shown_failure::<&str>(full, &[]), full);
+        assert_eq!(
+            shown_failure(full, &["default/a", "default/b"]),
+            "default/a, default/b: map SLOTS is full"
+        );
+        let many: Vec<String> = (0..9).map(|i| format!("default/s{i}")).collect();
+        assert!(shown_failure(full, &many).starts_with("default/s0, default/s1"));
+        assert!(shown_failure(full, &many).ends_with("and 4 more: map SLOTS is full"));
+    }
 }

@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::{
     CliError, ReadArgs, installed_maps,
     output::{lines, show, table},
-    view::{Endpoint, Name, Shown, View},
+    shown::{Endpoint, Name, Shown},
+    view::View,
 };
 
 /// A backend.
@@ -32,8 +33,8 @@ pub(super) fn run(args: &ReadArgs) -> Result<(), CliError> {
 fn rows(backends: Vec<Endpoint>, services: &[Shown]) -> Vec<Row> {
     let mut users: BTreeMap<Endpoint, BTreeSet<Name>> = BTreeMap::new();
     for service in services {
-        for endpoint in service.endpoints.iter().chain(&service.local_endpoints) {
-            users.entry(*endpoint).or_default().extend(service.service.clone());
+        for member in service.endpoints.iter().chain(&service.local_endpoints) {
+            users.entry(member.endpoint).or_default().extend(service.service.clone());
         }
     }
     backends
@@ -65,7 +66,7 @@ fn text(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Endpoint, Name, Shown, rows};
-    use crate::cli::view::End;
+    use crate::cli::shown::{End, Member};
 
     #[test]
     fn a_backend_names_every_service_that_uses_it() {
@@ -83,9 +84,12 @@ mod tests {
             protocol: "tcp".into(),
             kind: "cluster-ip",
             local_only: false,
+            algorithm: Some("random"),
             affinity_seconds: None,
-            endpoints: vec![endpoint],
-            local_endpoints: vec![endpoint],
+            source_ranges: None,
+            node_admitted: true,
+            endpoints: vec![Member { endpoint, slots: 1 }],
+            local_endpoints: vec![Member { endpoint, slots: 1 }],
         };
         let idle = Endpoint { backend: 4, ..endpoint };
         let rows = rows(vec![endpoint, idle], &[service("b"), service("a")]);

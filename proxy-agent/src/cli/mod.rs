@@ -1,9 +1,9 @@
 //! The command line: `sluice agent`, and the commands that show and remove what it has installed.
 //!
-//! `services`, `backends`, `flows`, `devices` and `status` read the pinned maps and work with or
-//! without a running agent. They print a table for people, or with `-o json` a document whose shape
-//! is that of the `Serialize` types in the command's file: fields are added, never renamed or
-//! removed.
+//! `services`, `backends`, `flows`, `affinity`, `devices` and `status` read the pinned maps and work
+//! with or without a running agent. They print a table for people, or with `-o json` or `-o yaml` a
+//! document whose shape is that of the `Serialize` types in the command's file: fields are added,
+//! never renamed or removed.
 //!
 //! # Exit status
 //! | status | meaning |
@@ -14,6 +14,7 @@
 //! | 3 | nothing is installed at the pin path |
 //! | 4 | an agent runs on the pin path, and is in the way |
 
+mod affinity;
 mod agent;
 mod backends;
 mod cleanup;
@@ -24,6 +25,7 @@ mod idle;
 mod mount;
 mod output;
 mod services;
+mod shown;
 mod status;
 mod view;
 
@@ -66,6 +68,8 @@ enum Command {
     Backends(ReadArgs),
     /// Show flows of the packet path
     Flows(ReadArgs),
+    /// Show clients that stay with their endpoint
+    Affinity(ReadArgs),
     /// Show devices, their roles and their programs
     Devices(ReadArgs),
     /// Show whether an agent runs, what is attached, how full the maps are, and what was counted
@@ -169,6 +173,7 @@ pub fn run() -> ExitCode {
         Command::Services(args) => services::run(&args),
         Command::Backends(args) => backends::run(&args),
         Command::Flows(args) => flows::run(&args),
+        Command::Affinity(args) => affinity::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Explain(args) => explain::run(*args),

@@ -1,4 +1,4 @@
-//! How things are shown: tables for people, JSON for programs.
+//! How things are shown: tables for people, JSON and YAML for programs.
 
 use std::io::{self, Write};
 
@@ -14,6 +14,8 @@ pub(super) enum Format {
     Table,
     /// JSON, for programs
     Json,
+    /// YAML, of the same shape as JSON
+    Yaml,
 }
 
 /// Columns without lines around them, under a header.
@@ -28,7 +30,7 @@ pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-/// Writes `value` as JSON, or what `text` makes of it.
+/// Writes `value` as JSON or YAML, or what `text` makes of it.
 pub(super) fn show<T: Serialize>(
     format: Format,
     value: &T,
@@ -38,6 +40,8 @@ pub(super) fn show<T: Serialize>(
         Format::Json => {
             serde_json::to_string_pretty(value).map_err(|error| CliError::Output(error.into()))?
         }
+        Format::Yaml => serde_saphyr::to_string(value)
+            .map_err(|error| CliError::Output(io::Error::other(error)))?,
         Format::Table => text(value),
     };
     print(&text)

@@ -3,6 +3,8 @@
 //!
 //! JSON: [`Status`].
 
+mod problems;
+
 use std::{fs, os::unix::fs::MetadataExt};
 
 use proxy_common::{Counter, DropReason, RejectReason, layout::LAYOUT_VERSION};
@@ -124,7 +126,7 @@ fn look(pins: &Pins) -> Result<Status, CliError> {
         counters: counters(&tables::counters(&maps)?)?,
         problems: Vec::new(),
     };
-    status.problems = problems(&status);
+    status.problems = problems::problems(&status);
     Ok(status)
 }
 
@@ -178,46 +180,12 @@ fn counters(counters: &PerCpuArray<u64>) -> Result<Vec<Count>, CliError> {
         .collect()
 }
 
-/// What an operator should look at.
-fn problems(status: &Status) -> Vec<String> {
-    let mut problems = Vec::new();
-    if status.agent.is_none() {
-        problems.push(
-            "no agent runs: the datapath serves what was last installed, changes don't reach it"
-                .into(),
-        );
-    }
-    if status.programs.is_empty() {
-        problems.push("no program is attached".into());
-    }
-    for map in &status.maps {
-        // Nine tenths. Tables of new flows and of sockets evict by themselves.
-        let evicts = ["NEW_", "SOCKETS_", "FRAGMENTS_"].iter().any(|p| map.name.starts_with(p));
-        let full = map.used.is_some_and(|used| used * 10 >= map.max_entries as usize * 9);
-        if full && !evicts && map.max_entries > 1 && map.name != "ADDRESS_FILTER" {
-            problems.push(format!("map {} is nearly full", map.name));
-        }
-    }
-    let Some(says) = status.agent.as_ref().and_then(|agent| agent.says.as_ref()) else {
-        return problems;
-    };
-    if !says.synced {
-        problems.push("the first lists of the source are not complete yet".into());
-    }
-    for rejected in &says.rejected {
-        let reason = rejected.reason.lines().next().unwrap_or_default();
-        problems.push(format!("program {} was refused by the kernel: {reason}", rejected.program));
-    }
-    if !says.unserved.is_empty() {
-        problems.push(format!("not in step: Services {}", says.unserved.join(", ")));
-    }
-    for texts in [&says.full, &says.warnings, &says.unsupported] {
-        problems.extend(texts.iter().cloned());
-    }
-    problems.extend(says.failures.iter().cloned());
-    problems.extend(says.devices.iter().cloned());
-    problems.extend(says.problems.iter().cloned());
-    problems
+/// How much of a map is in use, in per cent.
+fn fill(map: &Map) -> String {
+    map.used.map_or_else(
+        || "-".to_owned(),
+        |used| format!("{}%", (used * 100).div_ceil((map.max_entries as usize).max(1))),
+    )
 }
 
 fn text(status: &Status) -> String {
@@ -238,10 +206,10 @@ fn text(status: &Status) -> String {
     }
     text.push_str(&format!("\n{}", lines(&programs)));
 
-    let mut maps = table(["MAP", "USED", "ROOM"]);
+    let mut maps = table(["MAP", "USED", "ROOM", "FILL"]);
     for map in &status.maps {
         let used = map.used.map_or_else(|| "-".to_owned(), |used| used.to_string());
-        maps.add_row([map.name.to_owned(), used, map.max_entries.to_string()]);
+        maps.add_row([map.name.to_owned(), used, map.max_entries.to_string(), fill(map)]);
     }
     text.push_str(&format!("\n{}", lines(&maps)));
 
@@ -281,4 +249,20 @@ fn agent_text(agent: Option<&Agent>) -> String {
         _ => text.push_str("; it can't be asked from this network namespace"),
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Map, fill};
+
+    fn map(name: &'static str, used: usize) -> Map {
+        Map { name, used: Some(used), max_entries: 100 }
+    }
+
+    #[test]
+    fn a_map_with_a_single_element_is_not_empty() {
+        assert_eq!(fill(&map("SLOTS", 1)), "1%");
+        assert_eq!(fill(&Map { max_entries: 1_000_000, ..map("SLOTS", 1) }), "1%");
+        assert_eq!(fill(&map("SLOTS", 0)), "0%");
+    }
 }

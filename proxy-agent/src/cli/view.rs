@@ -1,102 +1,39 @@
 //! What several commands read from the maps: names, frontends, endpoints, as they are shown.
 //!
-//! Called by the commands beside it.
+//! Called by the commands beside it. How a Service looks in JSON is [`super::shown`]'s business.
 
 use std::{
-    collections::BTreeMap,
-    fmt,
-    net::{IpAddr, SocketAddr},
+    collections::{BTreeMap, HashMap},
     path::Path,
 };
 
 use proxy_common::{
     Address, Backend, BackendFlags, BackendId, Be16, Frontend, FrontendKind, Protocol, Service,
-    ServiceFlags, ServiceId, SlotRange, V4, V6,
+    ServiceFlags, ServiceId, SlotRange, SourceRangeKey, V4, V6,
 };
-use serde::Serialize;
 
-use super::CliError;
+use super::{
+    CliError,
+    shown::{End, Endpoint, Member, Name, Shown},
+};
 use crate::datapath::tables::{Family, Services, Shared};
-
-/// A Service port as Kubernetes calls it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct Name {
-    /// The Service's namespace.
-    pub(super) namespace: String,
-    /// The Service's name.
-    pub(super) name: String,
-    /// The port's name; empty when it has none.
-    pub(super) port: String,
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)?;
-        if self.port.is_empty() { Ok(()) } else { write!(f, ":{}", self.port) }
-    }
-}
-
-/// An address and a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct End {
-    /// The address.
-    pub(super) address: IpAddr,
-    /// The port.
-    pub(super) port: u16,
-}
-
-impl End {
-    pub(super) fn new<A: Address>(address: A, port: Be16) -> Self {
-        Self { address: address.to_ip(), port: port.get() }
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        SocketAddr::new(self.address, self.port).fmt(f)
-    }
-}
-
-/// A backend in an endpoint set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct Endpoint {
-    /// Where it is.
-    #[serde(flatten)]
-    pub(super) end: End,
-    /// Whether it is on this node.
-    pub(super) local: bool,
-    /// Its index in `BACKENDS_*`.
-    pub(super) backend: u32,
-}
-
-/// A frontend and what is behind it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Shown {
-    /// The Service port; null when its name is not in the maps.
-    pub(super) service: Option<Name>,
-    /// Its number, the same for all frontends of the Service port in a family.
-    pub(super) id: u32,
-    /// Where traffic arrives.
-    pub(super) frontend: End,
-    /// `tcp`, `udp`, `sctp`.
-    pub(super) protocol: String,
-    /// `cluster-ip`, `external-ip`, `load-balancer`, `node-port`.
-    pub(super) kind: &'static str,
-    /// New flows use endpoints of this node only.
-    pub(super) local_only: bool,
-    /// How long a client stays with its endpoint; null without session affinity.
-    pub(super) affinity_seconds: Option<u32>,
-    /// The cluster set.
-    pub(super) endpoints: Vec<Endpoint>,
-    /// The local set.
-    pub(super) local_endpoints: Vec<Endpoint>,
-}
 
 /// The maps of Services, opened.
 pub(super) struct View {
     shared: Shared,
     v4: Services<V4>,
     v6: Services<V6>,
+}
+
+/// Source ranges by Service, as they are written in the Service.
+type Ranges = BTreeMap<ServiceId, Vec<String>>;
+
+/// What the frontends of a family lead to.
+struct Behind<A> {
+    names: BTreeMap<ServiceId, Name>,
+    slots: Vec<BackendId>,
+    backends: HashMap<BackendId, Backend<A>>,
+    ranges: Ranges,
 }
 
 impl View {
@@ -127,10 +64,9 @@ impl View {
 
     /// Every frontend, by name, kind and address.
     pub(super) fn frontends(&self) -> Result<Vec<Shown>, CliError> {
-        let names = self.names()?;
         let mut shown = Vec::new();
-        self.of_family(&self.v4, &names, &mut shown)?;
-        self.of_family(&self.v6, &names, &mut shown)?;
+        self.of_family(&self.v4, &mut shown)?;
+        self.of_family(&self.v6, &mut shown)?;
         shown.sort_by(|a, b| {
             let key = |s: &Shown| (s.service.clone(), s.id, s.kind, s.frontend);
             key(a).cmp(&key(b))
@@ -149,54 +85,74 @@ impl View {
     fn of_family<A: Family>(
         &self,
         maps: &Services<A>,
-        names: &BTreeMap<ServiceId, Name>,
         shown: &mut Vec<Shown>,
     ) -> Result<(), CliError> {
+        let mut slots = self.shared.slots.entries()?;
+        slots.sort_unstable_by_key(|(slot, _)| *slot);
+        let backends = maps.backends.entries()?;
+        let behind = Behind {
+            names: self.names()?,
+            slots: slots.into_iter().map(|(_, id)| id).collect(),
+            backends: backends.into_iter().map(|(id, b)| (BackendId::new(id), b)).collect(),
+            ranges: ranges(maps)?,
+        };
         for (frontend, service) in maps.frontends.entries()? {
             if let Some(kind) = service.frontend_kind() {
-                shown.push(self.shown(maps, names, frontend, &service, kind)?);
+                shown.push(behind.shown(frontend, &service, kind));
             }
         }
         Ok(())
     }
+}
 
-    fn shown<A: Family>(
-        &self,
-        maps: &Services<A>,
-        names: &BTreeMap<ServiceId, Name>,
-        frontend: Frontend<A>,
-        service: &Service,
-        kind: FrontendKind,
-    ) -> Result<Shown, CliError> {
-        let affinity = service.flags.contains(ServiceFlags::AFFINITY);
-        Ok(Shown {
-            service: names.get(&service.id).cloned(),
+impl<A: Address> Behind<A> {
+    fn shown(&self, frontend: Frontend<A>, service: &Service, kind: FrontendKind) -> Shown {
+        let has = |flag| service.flags.contains(flag);
+        let ranges = || self.ranges.get(&service.id).cloned().unwrap_or_default();
+        Shown {
+            service: self.names.get(&service.id).cloned(),
             id: service.id.get(),
             frontend: End::new(frontend.address, frontend.port),
             protocol: protocol(frontend.protocol),
             kind: kind_name(kind),
-            local_only: service.flags.contains(ServiceFlags::LOCAL_ONLY),
-            affinity_seconds: affinity.then(|| service.affinity.get()),
-            endpoints: self.endpoints(maps, service.cluster)?,
-            local_endpoints: self.endpoints(maps, service.local)?,
-        })
+            local_only: has(ServiceFlags::LOCAL_ONLY),
+            algorithm: proxy_common::Algorithm::from_number(service.algorithm).map(|a| a.name()),
+            affinity_seconds: has(ServiceFlags::AFFINITY).then(|| service.affinity.get()),
+            source_ranges: has(ServiceFlags::SOURCE_RANGES).then(ranges),
+            node_admitted: !has(ServiceFlags::SOURCE_RANGES) || has(ServiceFlags::NODE_ADMITTED),
+            endpoints: self.members(service.cluster),
+            local_endpoints: self.members(service.local),
+        }
     }
 
-    fn endpoints<A: Family>(
-        &self,
-        maps: &Services<A>,
-        slots: SlotRange,
-    ) -> Result<Vec<Endpoint>, CliError> {
-        let mut endpoints = Vec::new();
-        for slot in slots.base..slots.base.saturating_add(slots.count) {
-            let Some(id) = self.shared.slots.get(&slot)? else { continue };
-            if let Some(backend) = maps.backends.get(&id.get())? {
-                endpoints.push(endpoint(id, &backend));
+    fn members(&self, range: SlotRange) -> Vec<Member> {
+        let mut slots: BTreeMap<Endpoint, u32> = BTreeMap::new();
+        let run = self.slots.iter().skip(range.base as usize).take(range.count as usize);
+        for id in run {
+            if let Some(backend) = self.backends.get(id) {
+                *slots.entry(endpoint(*id, backend)).or_default() += 1;
             }
         }
-        endpoints.sort();
-        Ok(endpoints)
+        slots.into_iter().map(|(endpoint, slots)| Member { endpoint, slots }).collect()
     }
+}
+
+/// The source ranges of each Service of a family, in order.
+fn ranges<A: Family>(maps: &Services<A>) -> Result<Ranges, CliError> {
+    let mut keys = Vec::new();
+    maps.ranges.for_each(|key, _| keys.push(key))?;
+    keys.sort_unstable();
+    let mut ranges = Ranges::new();
+    for key in keys {
+        ranges.entry(key.clients.service).or_default().push(range_text(&key));
+    }
+    Ok(ranges)
+}
+
+fn range_text<A: Address>(key: &SourceRangeKey<A>) -> String {
+    /// Bits of the Service's id, in front of the address.
+    const SERVICE_BITS: u32 = 32;
+    format!("{}/{}", key.clients.address.to_ip(), key.prefix_length.saturating_sub(SERVICE_BITS))
 }
 
 fn backends_of<A: Family>(maps: &Services<A>, shown: &mut Vec<Endpoint>) -> Result<(), CliError> {
@@ -230,7 +186,36 @@ fn kind_name(kind: FrontendKind) -> &'static str {
     }
 }
 
-/// A Service port's name, or its number where the maps have no name.
-pub(super) fn name_or_id(name: Option<&Name>, id: u32) -> String {
-    name.map_or_else(|| format!("#{id}"), ToString::to_string)
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use proxy_common::{
+        Backend, BackendFlags, BackendId, Be16, ServiceId, SlotRange, SourceRangeKey, V4,
+    };
+
+    use super::{Behind, range_text};
+
+    #[test]
+    fn an_endpoint_in_several_slots_is_shown_once_with_their_number() {
+        let id = BackendId::new;
+        let backend =
+            |host| Backend::new(V4::new([10, 1, 0, host]), Be16::new(80), BackendFlags::LOCAL);
+        let behind = Behind {
+            names: BTreeMap::new(),
+            slots: [0, 1, 2, 1, 1, 2].map(id).to_vec(),
+            backends: HashMap::from([(id(1), backend(1)), (id(2), backend(2))]),
+            ranges: BTreeMap::new(),
+        };
+        let members = behind.members(SlotRange { base: 1, count: 4 });
+        let slots: Vec<_> = members.iter().map(|m| (m.endpoint.backend, m.slots)).collect();
+        assert_eq!(slots, [(1, 3), (2, 1)]);
+        assert!(behind.members(SlotRange { base: 5, count: 9 }).len() == 1, "past the end");
+    }
+
+    #[test]
+    fn a_source_range_is_shown_without_the_bits_of_its_service() {
+        let key = SourceRangeKey::of_range(ServiceId::new(7), V4::new([192, 0, 2, 0]), 24);
+        assert_eq!(range_text(&key), "192.0.2.0/24");
+    }
 }
