@@ -70,7 +70,6 @@ pub fn agent_role() -> Value {
             rule("discovery.k8s.io", &["endpointslices"], &["list", "watch"]),
             rule("networking.k8s.io", &["servicecidrs"], &["list", "watch"]),
             rule("", &["nodes"], &["get", "list", "watch"]),
-            rule("", &["events"], &["create", "patch"]),
             rule("events.k8s.io", &["events"], &["create", "patch"]),
         ],
     })

@@ -9,4 +9,5 @@ mod flags;
 mod helm;
 mod openapi;
 mod refused;
+mod server;
 mod valid;
