@@ -125,7 +125,12 @@ impl Host {
     /// Starts a server for TCP on the port `tcp` and UDP on the port `udp` of both addresses, that
     /// answers with this host's name.
     pub fn serve(&self, tcp: u16, udp: u16) -> Result<Server> {
-        Server::start(self, self.name(), tcp, udp)
+        self.serve_as(self.name(), tcp, udp)
+    }
+
+    /// Likewise; the server answers with `name`.
+    pub fn serve_as(&self, name: &str, tcp: u16, udp: u16) -> Result<Server> {
+        Server::start(self, name, tcp, udp)
     }
 
     /// A TCP client of this host.

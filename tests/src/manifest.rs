@@ -7,7 +7,7 @@
 mod endpoint_slice;
 mod service;
 
-use std::{fs, path::Path};
+use std::{fs, net::IpAddr, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -42,6 +42,17 @@ pub fn node(name: &str, labels: &[(&str, &str)]) -> Value {
     let labels: serde_json::Map<String, Value> =
         labels.iter().map(|&(key, value)| (key.to_owned(), value.into())).collect();
     json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels } })
+}
+
+/// A Node with these `InternalIP`s.
+#[must_use]
+pub fn node_with_addresses(name: &str, addresses: &[IpAddr]) -> Value {
+    let mut node = node(name, &[]);
+    node["status"]["addresses"] = addresses
+        .iter()
+        .map(|address| json!({ "type": "InternalIP", "address": address }))
+        .collect();
+    node
 }
 
 /// A ServiceCIDR with the ranges of the lab.

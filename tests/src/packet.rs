@@ -19,6 +19,10 @@ pub const IPV6_HEADER: usize = 40;
 pub const ICMP_ECHO_REPLY: u8 = 0;
 /// ICMPv6 type of an echo reply.
 pub const ICMPV6_ECHO_REPLY: u8 = 129;
+/// ICMP type of a redirect.
+pub const ICMP_REDIRECT: u8 = 5;
+/// ICMPv6 type of a redirect.
+pub const ICMPV6_REDIRECT: u8 = 137;
 /// IP protocol numbers.
 pub const ICMP: u8 = 1;
 /// See [`ICMP`].

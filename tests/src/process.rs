@@ -60,7 +60,7 @@ impl Process {
     ///
     /// Concurrency: the kernel kills the process when the *thread* that started it ends, which is
     /// what a test that panics wants. So who keeps a process keeps the thread.
-    pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self> {
+    pub fn start(name: &str, command: &mut Command) -> Result<Self> {
         let child = command
             .process_group(0)
             .spawn()

@@ -1,38 +1,28 @@
 //! The datapath loaded into the kernel with maps of its own, the counterpart of
 //! [`proxy_ebpf::user::Machine`].
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData},
     programs::{SchedClassifier, TestRun as _, TestRunOptions},
 };
-use bytemuck::{Pod, Zeroable as _};
+use bytemuck::Pod;
 use proxy_agent::datapath::object::OBJECT;
-use proxy_common::{
-    Backend, COUNTERS, Config, Device, Flow, FragmentKey, FragmentPorts, Frontend, Service, Tuple,
-    layout::{MAPS, MapKind},
-};
+use proxy_common::layout::{MAPS, MapKind};
 use proxy_ebpf::{
-    env::FlowTable,
     transport::Hook,
-    user::{ChecksumState, Machine, UserPacket},
+    user::{ChecksumState, UserPacket},
 };
 
-use super::{KernelFamily, Raw};
-
-/// The device that a test run belongs to: loopback.
-const LOOPBACK: u32 = 1;
+use super::Raw;
 
 /// Room for a packet that comes out.
 const PACKET_MAX: usize = 8192;
 
 const PROGRAMS: [&str; 4] = ["ingress_l2", "egress_l2", "ingress_l3", "egress_l3"];
-
-/// A flow table's content.
-pub type FlowsOf<A> = BTreeMap<Tuple<A>, Flow<A>>;
 
 /// How large the maps are.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +37,7 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { services: 1024, flows: 4096, others: 8192 }
+        Self { services: 8192, flows: 4096, others: 8192 }
     }
 }
 
@@ -55,7 +45,12 @@ impl Sizes {
     fn of(self, map: &str) -> u32 {
         match map {
             "SLOTS" => self.services,
-            _ if map.starts_with("SERVICES_") || map.starts_with("BACKENDS_") => self.services,
+            _ if ["SERVICES_", "BACKENDS_", "OPEN_FLOWS_"]
+                .iter()
+                .any(|name| map.starts_with(name)) =>
+            {
+                self.services
+            }
             _ if map.starts_with("DST_FLOWS_") || map.starts_with("SRC_FLOWS_") => self.flows,
             _ => self.others,
         }
@@ -106,7 +101,7 @@ impl std::error::Error for RunError {}
 /// The datapath in the kernel.
 pub struct KernelMachine {
     object: Ebpf,
-    filter: Vec<u64>,
+    pub(super) filter: Vec<u64>,
 }
 
 impl KernelMachine {
@@ -134,7 +129,7 @@ impl KernelMachine {
         Ok(Self { object, filter: vec![0; proxy_common::FILTER_WORDS as usize] })
     }
 
-    fn map(&mut self, name: &str) -> Result<&mut Map> {
+    pub(super) fn map(&mut self, name: &str) -> Result<&mut Map> {
         self.object.map_mut(name).ok_or_else(|| anyhow!("no map {name}"))
     }
 
@@ -155,40 +150,6 @@ impl KernelMachine {
     /// When there is none of that name with values of this size.
     pub fn array<V: Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, Raw<V>>> {
         self.map(name)?.try_into().with_context(|| name.to_owned())
-    }
-
-    /// Programs what `machine` has: configuration, filter, Services, the device's addresses.
-    ///
-    /// # Errors
-    /// When a map has no room.
-    pub fn program<A: KernelFamily>(&mut self, machine: &Machine) -> Result<()> {
-        self.array::<Config>("CONFIG")?.set(0, Raw(machine.config), 0)?;
-        let family = A::of(machine);
-        let mut device = Device { ethernet: 1, ..Device::zeroed() };
-        if let Some(address) = family.masquerade {
-            A::masquerade_to(address, &mut device);
-        }
-        self.hash::<u32, Device>("DEVICES")?.insert(Raw(LOOPBACK), Raw(device), 0)?;
-        let mut services = self.hash::<Frontend<A>, Service>(A::SERVICES)?;
-        for (frontend, service) in &family.services {
-            services.insert(Raw(*frontend), Raw(*service), 0)?;
-        }
-        let mut backends = self.array::<Backend<A>>(A::BACKENDS)?;
-        for (id, backend) in &family.backends {
-            backends.set(id.get(), Raw(*backend), 0)?;
-        }
-        let mut slots = self.array::<u32>("SLOTS")?;
-        for (slot, backend) in &machine.slots {
-            slots.set(*slot, Raw(backend.get()), 0)?;
-        }
-        let before = std::mem::replace(&mut self.filter, machine.filter.clone());
-        let mut filter = self.array::<u64>("ADDRESS_FILTER")?;
-        for (index, (word, before)) in (0..).zip(machine.filter.iter().zip(before)) {
-            if *word != before {
-                filter.set(index, Raw(*word), 0)?;
-            }
-        }
-        Ok(())
     }
 
     fn run_program(
@@ -244,55 +205,6 @@ impl KernelMachine {
             self.run_program(program_for(hook, packet.link_header), options)?;
         Ok((verdict, mean))
     }
-
-    /// The content of a flow table.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn flows<A: KernelFamily>(&mut self, table: FlowTable) -> Result<FlowsOf<A>> {
-        let flows = self.hash::<Tuple<A>, Flow<A>>(A::flows(table))?;
-        let flows = flows.iter().map(|element| element.map(|(Raw(key), Raw(flow))| (key, flow)));
-        Ok(flows.collect::<Result<_, _>>()?)
-    }
-
-    /// The ports of fragmented datagrams under way.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn fragments<A: KernelFamily>(&mut self) -> Result<Vec<(FragmentKey<A>, FragmentPorts)>> {
-        let fragments = self.hash::<FragmentKey<A>, FragmentPorts>(A::FRAGMENTS)?;
-        let fragments = fragments.iter().map(|one| one.map(|(Raw(key), Raw(ports))| (key, ports)));
-        Ok(fragments.collect::<Result<_, _>>()?)
-    }
-
-    /// Every counter, summed over the CPUs.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn counters(&mut self) -> Result<Vec<u64>> {
-        let counters: PerCpuArray<_, u64> = self.map("COUNTERS")?.try_into()?;
-        (0..COUNTERS).map(|index| Ok(counters.get(&index, 0)?.iter().sum())).collect()
-    }
-
-    /// Removes every flow and fragment of a family.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn forget<A: KernelFamily>(&mut self) -> Result<()> {
-        for table in [FlowTable::Dst, FlowTable::Src, FlowTable::NewDst, FlowTable::NewSrc] {
-            let mut flows = self.hash::<Tuple<A>, Flow<A>>(A::flows(table))?;
-            clear(&mut flows)?;
-        }
-        clear(&mut self.hash::<FragmentKey<A>, FragmentPorts>(A::FRAGMENTS)?)
-    }
-}
-
-fn clear<K: Pod, V: Pod>(map: &mut HashMap<&mut MapData, Raw<K>, Raw<V>>) -> Result<()> {
-    let keys: Vec<_> = map.keys().collect::<Result<_, _>>()?;
-    for key in keys {
-        map.remove(&key)?;
-    }
-    Ok(())
 }
 
 fn program_for(hook: Hook, link_header: usize) -> &'static str {

@@ -5,10 +5,13 @@
 //! library in user space ([`proxy_ebpf::user::Machine`]). Attaches nothing, needs root. Called by
 //! `tests/tests/kernel_run` and by the binary `sluice-bench`.
 
+mod content;
 mod family;
 mod machine;
+mod program;
 mod raw;
 
+pub use content::FlowsOf;
 pub use family::KernelFamily;
-pub use machine::{FlowsOf, KernelMachine, KernelVerdict, RunError, Sizes};
+pub use machine::{KernelMachine, KernelVerdict, RunError, Sizes};
 pub use raw::Raw;

@@ -7,11 +7,13 @@
 #[macro_use]
 mod cluster;
 
+mod affinity;
 mod agent_gone;
 mod bulk;
 mod checksums;
 mod cluster_ip;
 mod collisions;
+mod datagrams;
 mod defaults;
 mod devices;
 mod exposed;
@@ -24,4 +26,5 @@ mod rows;
 mod rows_everywhere;
 mod several_nodes;
 mod site;
+mod switches;
 mod untouched;

@@ -6,6 +6,7 @@
 
 pub(crate) mod frontends;
 pub(crate) mod never;
+pub(crate) mod paths;
 pub(crate) mod policies;
 pub(crate) mod ranges;
 pub(crate) mod sources;

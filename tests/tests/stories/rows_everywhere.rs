@@ -5,7 +5,7 @@ use lab::{Uplink, Wiring};
 
 use crate::{
     cluster::Path,
-    rows::{self, frontends, never, policies, ranges, sources, verdicts},
+    rows::{self, frontends, never, paths, policies, ranges, sources, verdicts},
     site::{Place, Site},
 };
 
@@ -47,6 +47,7 @@ fn every_row_holds(place: Place) -> Result<()> {
             verdicts::ROWS,
             ranges::ROWS,
             sources::ROWS,
+            paths::ROWS,
             never::ROWS,
         ],
     )

@@ -47,7 +47,7 @@ impl fmt::Display for Place {
 
 /// The site. Fields are dropped in order: the agent first, the cluster last.
 pub(crate) struct Site {
-    _agent: Agent,
+    agent: Option<Agent>,
     /// A server in the host network of the node that runs the agent.
     pub(crate) own: Server,
     /// Endpoints of every kind.
@@ -92,10 +92,11 @@ impl Site {
         let outer = cluster.expose("outer", 7, &[near, far], local(outer))?;
         let empty = cluster.expose("empty", 10, &[], plain)?;
         crate::rows::frontends::furnish(&cluster)?;
+        crate::rows::paths::furnish(&cluster)?;
         crate::rows::ranges::furnish(&cluster, &outside)?;
         let agent = cluster.a.start_agent(&place.flags())?;
         Ok(Self {
-            _agent: agent,
+            agent: Some(agent),
             own,
             everywhere,
             by_endpoint,
@@ -108,6 +109,15 @@ impl Site {
             cluster,
             place,
         })
+    }
+
+    /// Kills the agent, and starts one with these flags.
+    pub(crate) fn restart_agent(&mut self, flags: &AgentFlags) -> Result<()> {
+        if let Some(agent) = self.agent.take() {
+            agent.kill()?;
+        }
+        self.agent = Some(self.cluster.a.start_agent(flags)?);
+        Ok(())
     }
 
     /// Servers in the order of [`Self::by_endpoint`].
@@ -124,6 +134,13 @@ impl Site {
     /// Whether `client` is on the node that runs the agent.
     pub(crate) fn is_inside(&self, client: &Host) -> bool {
         client.name() != self.outside.name()
+    }
+}
+
+impl Site {
+    /// Whether packets of `client` carry the frontend's address, and not the endpoint's.
+    pub(crate) fn is_translated_on_the_wire(&self, client: &Host) -> bool {
+        !self.is_inside(client) || self.place.path == Path::Packet
     }
 }
 

@@ -141,7 +141,8 @@ fn two_frontends_on_one_endpoint_from_one_client_port_stay_separate(site: &Site)
     };
     for family in Family::BOTH {
         for (number, service) in [near, far].into_iter().enumerate() {
-            let port = 40_000 + u16::try_from(number)?;
+            // Outside the range that the kernel gives to other sockets.
+            let port = 20_000 + u16::try_from(number)?;
             let [first, second] = [Kind::NodePort, Kind::LoadBalancer]
                 .map(|kind| service.at(kind, family, Protocol::Tcp));
             for client in &clients {
