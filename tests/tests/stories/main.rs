@@ -16,6 +16,7 @@ mod collisions;
 mod datagrams;
 mod defaults;
 mod devices;
+mod explain;
 mod exposed;
 mod lab_itself;
 mod manifests;
