@@ -6,7 +6,7 @@ mod support;
 use proxy_agent::{
     reconcile::Reconciler,
     store::{
-        Capacity, MapStore, Op,
+        Capacity, FamilyOp, MapStore, Op,
         faulty::{Fault, FaultyStore},
         memory::MemoryStore,
     },
@@ -193,6 +193,31 @@ fn a_restart_adopts_all_of_it() {
     unneeded.manifests("");
     let words = only(unneeded.written(), &["range", "member", "turn"]);
     assert_eq!(words, ["-range 1:10.0.0.0/8", "-member 1:1", "-member 1:2", "-turn 1"]);
+}
+
+#[test]
+fn what_an_id_had_that_was_let_go_goes_with_it() {
+    let stuck = std::rc::Rc::new(std::cell::Cell::new(true));
+    let fails = stuck.clone();
+    let decide = move |op: &Op| match op {
+        Op::V4(FamilyOp::PutFrontend { .. }) if fails.get() => Some(Fault::Full),
+        _ => None,
+    };
+    let mut agent = Agent::new(FaultyStore::new(MemoryStore::default(), decide));
+    agent.manifests(&affine(&["10.1.0.1"]));
+    for _ in 0..4 {
+        agent.reconcile();
+        agent.now += 10 * SECOND;
+        agent.sweep();
+    }
+    stuck.set(false);
+    for _ in 0..4 {
+        agent.now += 10 * SECOND;
+        agent.reconcile();
+    }
+    let installed = agent.store.inner.inner().content();
+    assert_eq!(installed.members.len(), 1, "{:?}", agent.store.words);
+    dump(installed);
 }
 
 #[test]

@@ -179,7 +179,8 @@ fn full_slots_are_told_and_leave_the_old_set_in_force_until_there_is_room() {
     let error = &report.failures[0].error;
     assert_eq!(
         error.to_string(),
-        "SLOTS has no run of 3 free slots left: raise its size, or serve fewer endpoints"
+        "SLOTS has no run of 3 free slots left: raise its size, use a smaller \
+         --maglev-table-size, or serve fewer endpoints"
     );
     assert!(dump(agent.store.inner.content()).contains("10.1.0.2:8080\n"));
     agent.manifests(&(service("a", 1) + &slice("a", &["10.1.0.3"])));

@@ -46,7 +46,8 @@ pub(super) fn slots(
     let weight =
         |backend: &Backend| weights.get(&(backend.address, backend.port)).copied().unwrap_or(1);
     match algorithm {
-        Algorithm::Maglev => {
+        // The table of a lone endpoint is that endpoint, over and over: one slot says as much.
+        Algorithm::Maglev if set.len() > 1 => {
             let endpoints: Vec<_> = set
                 .iter()
                 .map(|backend| (backend.address, backend.port, weight(backend)))
@@ -55,9 +56,10 @@ pub(super) fn slots(
             let small = order.len() < endpoints.len();
             Slots { order, shortfall: small.then_some(Shortfall::TableSmall) }
         }
-        Algorithm::Random | Algorithm::RoundRobin | Algorithm::LeastConnections => {
-            repeated(set.iter().map(weight).collect())
-        }
+        Algorithm::Random
+        | Algorithm::RoundRobin
+        | Algorithm::LeastConnections
+        | Algorithm::Maglev => repeated(set.iter().map(weight).collect()),
     }
 }
 
@@ -126,6 +128,16 @@ mod tests {
         let Slots { order, shortfall } = repeated(weights);
         assert_eq!(shortfall, Some(Shortfall::WeightsScaled { wanted: 999_999 }));
         assert!((10_000..=50_000).contains(&order.len()), "{}", order.len());
+    }
+
+    #[test]
+    fn a_lone_endpoint_takes_one_slot_whatever_the_algorithm() {
+        let set = [Backend { address: [10, 1, 0, 1].into(), port: 80, local: true }];
+        let weights = WeightOf::from([(([10, 1, 0, 1].into(), 80), 7)]);
+        for algorithm in Algorithm::ALL {
+            assert_eq!(slots(&set, &weights, algorithm, 4_093).order, [0]);
+            assert!(slots(&[], &weights, algorithm, 4_093).order.is_empty());
+        }
     }
 
     #[test]

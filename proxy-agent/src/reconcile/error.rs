@@ -17,7 +17,7 @@ pub enum ReconcileError {
     Store(#[from] StoreError),
     /// No free run of slots is long enough.
     #[error(
-        "SLOTS has no run of {wanted} free slots left: raise its size, or serve fewer endpoints"
+        "SLOTS has no run of {wanted} free slots left: raise its size, use a smaller --maglev-table-size, or serve fewer endpoints"
     )]
     SlotsFull {
         /// How many were needed.

@@ -37,6 +37,8 @@ pub(super) struct ServiceIds {
     next: u32,
     unheld: BTreeSet<ServiceId>,
     over: BTreeSet<ServiceId>,
+    /// Ids that were let go since [`Self::take_gone`].
+    gone: Vec<ServiceId>,
 }
 
 impl ServiceIds {
@@ -51,6 +53,7 @@ impl ServiceIds {
             next: 1,
             unheld: BTreeSet::new(),
             over: BTreeSet::new(),
+            gone: Vec::new(),
         };
         let all: BTreeSet<ServiceId> = names.keys().chain(ports.keys()).copied().collect();
         for id in all.into_iter().filter(|id| *id != ServiceId::NONE) {
@@ -178,9 +181,15 @@ impl ServiceIds {
     pub(super) fn deleted(&mut self, id: ServiceId) {
         self.over.remove(&id);
         self.unheld.remove(&id);
+        self.gone.push(id);
         if let Some(port) = self.entries.remove(&id).and_then(|entry| entry.port) {
             self.by_port.remove(&port);
         }
+    }
+
+    /// Ids that were let go since the last call.
+    pub(super) fn take_gone(&mut self) -> Vec<ServiceId> {
+        std::mem::take(&mut self.gone)
     }
 
     fn fresh(&mut self) -> ServiceId {

@@ -195,8 +195,8 @@ impl Reconciler {
             let mut unowned = std::mem::take(&mut self.unowned);
             unowned.retain(|frontend| !claims.is_owned(frontend));
             self.unowned = commit.deletes(unowned);
-            commit.trim();
             commit.release();
+            commit.trim();
             commit.filter();
         }
         // ServiceCIDRs come last: addresses inside that no Service owns are dropped from then on.

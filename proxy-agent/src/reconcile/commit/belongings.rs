@@ -7,7 +7,7 @@ use proxy_common::ServiceId;
 
 use crate::model::NamespacedName;
 
-use super::{Commit, FailedBy, Put};
+use super::{Commit, FailedBy, Put, ids_of, succeeded};
 use crate::reconcile::{
     belongings::{Element, Need},
     ops,
@@ -15,14 +15,19 @@ use crate::reconcile::{
 };
 
 impl Commit<'_> {
-    /// Adds what the Service ports of `plans` lack. Returns the puts that have what they need.
+    /// Adds what the Service ports of `plans` lack, except those that had something to put
+    /// (`waiting`) and have not any more: their turn comes when that can be put. Returns the puts
+    /// that have what they need.
     pub(super) fn belongings(
         &mut self,
         puts: Vec<Put>,
+        waiting: &BTreeSet<ServiceId>,
         plans: &[Plan],
         services: &mut BTreeSet<NamespacedName>,
     ) -> Vec<Put> {
+        let left = ids_of(&puts);
         let ids = plans.iter().filter_map(|plan| plan.id);
+        let ids = ids.filter(|id| left.contains(id) || !waiting.contains(id));
         let missing: Vec<(ServiceId, Element)> = ids
             .flat_map(|id| {
                 let missing = self.tables.belongings.missing(id);
@@ -65,7 +70,7 @@ impl Commit<'_> {
         let ops: Vec<_> =
             surplus.iter().map(|(id, element)| ops::trim_element(*id, *element)).collect();
         let failed = self.apply(&ops);
-        let trimmed: Vec<_> = super::succeeded(surplus, &failed).collect();
+        let trimmed: Vec<_> = succeeded(surplus, &failed).collect();
         self.tables.trimmed_elements(&trimmed, self.now);
     }
 }

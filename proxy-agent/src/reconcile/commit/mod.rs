@@ -10,7 +10,7 @@ mod stages;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use proxy_common::{BackendId, Nanoseconds};
+use proxy_common::{BackendId, Nanoseconds, ServiceId};
 
 use crate::{
     desired::FrontendKey,
@@ -19,6 +19,7 @@ use crate::{
 };
 
 use super::{
+    belongings::Wanted,
     error::{Failure, Report},
     filter::{Role, slot_of},
     ops,
@@ -59,6 +60,7 @@ impl Commit<'_> {
         for put in puts.iter().filter(|put| put.new) {
             self.tables.filter.hold(put.frontend.address, Role::Frontend);
         }
+        let waiting = ids_of(&puts);
         let mut failed = BTreeSet::new();
         let words = self.filter_words();
         let backends = self.backends();
@@ -71,7 +73,7 @@ impl Commit<'_> {
             let runs = put.value.placement.runs.iter().flatten().find_map(|run| runs.get(run));
             runs.or_else(|| names.get(&put.value.service.id)).copied()
         });
-        puts = self.belongings(puts, plans, &mut failed);
+        puts = self.belongings(puts, &waiting, plans, &mut failed);
         puts = self.node_port_markers(puts, plans, &mut failed);
         self.frontends(puts, plans, &mut failed);
         for plan in plans.iter().filter(|plan| !failed.contains(&plan.service)) {
@@ -129,6 +131,9 @@ impl Commit<'_> {
         let (ids, ops): (Vec<_>, Vec<_>) = self.tables.ids.deletes().into_iter().unzip();
         for id in succeeded(ids, &self.apply(&ops)) {
             self.tables.ids.deleted(id);
+        }
+        for id in self.tables.ids.take_gone() {
+            self.tables.belongings.want(id, Wanted::default());
         }
     }
 
@@ -233,6 +238,11 @@ impl Commit<'_> {
             failures.len() - 1
         })
     }
+}
+
+/// The Service ports that `puts` belong to.
+fn ids_of(puts: &[Put]) -> BTreeSet<ServiceId> {
+    puts.iter().map(|put| put.value.service.id).collect()
 }
 
 /// The failure that leaves something unwritten that `put` needs.

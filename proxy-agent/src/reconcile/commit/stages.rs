@@ -11,7 +11,7 @@ use crate::{
     store::Op,
 };
 
-use super::{Commit, FailedBy, Put};
+use super::{Commit, FailedBy, Put, ids_of};
 use crate::reconcile::{ops, plan::Plan, sets::RunId, tables::node_port};
 
 impl Commit<'_> {
@@ -71,9 +71,10 @@ impl Commit<'_> {
     }
 
     pub(super) fn names(&mut self, puts: &[Put]) -> FailedBy<ServiceId> {
-        let ids: BTreeSet<_> = puts.iter().map(|put| put.value.service.id).collect();
-        let (ids, ops): (Vec<_>, Vec<_>) =
-            ids.into_iter().filter_map(|id| Some((id, self.tables.ids.put_name(id)?))).unzip();
+        let (ids, ops): (Vec<_>, Vec<_>) = ids_of(puts)
+            .into_iter()
+            .filter_map(|id| Some((id, self.tables.ids.put_name(id)?)))
+            .unzip();
         let failed = self.apply(&ops);
         let mut by_id = FailedBy::new();
         for (index, id) in ids.into_iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, ServiceSpec};
 
-use crate::model::{IpMode, LoadBalancerAddress, Service, SourceRanges, Trouble};
+use crate::model::{Family, IpMode, LoadBalancerAddress, Service, SourceRanges, Trouble};
 
 use super::fields::Fields;
 
@@ -28,8 +28,8 @@ pub(super) fn addresses(
     addresses
 }
 
-/// `spec.loadBalancerSourceRanges`, when it is set. Whatever the type says: where there are addresses of
-/// a load balancer, the ranges hold.
+/// `spec.loadBalancerSourceRanges`, when it is set. Whatever the type says: where there are
+/// addresses of a load balancer, the ranges hold.
 pub(super) fn source_ranges(
     spec: &ServiceSpec,
     service: &Service,
@@ -47,7 +47,13 @@ pub(super) fn source_ranges(
     if ranges.is_empty() {
         fields.problem(field, texts.join(","), Trouble::NoSourceRange);
     }
-    for family in service.families.iter().copied() {
+    // Of a family that the load balancer turned out not to have, nobody needs to hear.
+    let concerns = |family| {
+        let mut addresses = service.load_balancer.iter();
+        let of_family = addresses.any(|ingress| Family::of(ingress.address) == family);
+        of_family || service.load_balancer.is_empty()
+    };
+    for family in service.families.iter().copied().filter(|family| concerns(*family)) {
         if !ranges.is_empty() && ranges.iter().all(|range| range.family() != family) {
             fields.problem(field, texts.join(","), Trouble::SourceRangesOfOtherFamily { family });
         }
