@@ -179,8 +179,10 @@ impl Work {
         at.saturating_duration_since(Instant::now())
     }
 
-    fn attach_sockets(&mut self) -> Result<(), DatapathError> {
-        let Parts { datapath, cgroup, wanted, .. } = &self.parts;
+    /// Attaches the programs of the cgroup, or detaches those that are not wanted. One that can't be
+    /// attached is told, and the others serve.
+    fn attach_sockets(&self) -> Result<(), DatapathError> {
+        let Parts { datapath, cgroup, wanted, state, .. } = &self.parts;
         for program in SocketProgram::ALL {
             let Some(cgroup) = cgroup.as_ref().filter(|_| wanted.contain(program)) else {
                 datapath.detach_socket(program)?;
@@ -190,7 +192,13 @@ impl Work {
                 Ok(how) => tracing::debug!(hook = program.name(), ?how, "attached"),
                 // It was told when it was loaded.
                 Err(DatapathError::Refused(_)) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::error!(
+                        hook = program.name(),
+                        "a program can't be attached; the others run without it: {error}"
+                    );
+                    state.update(|live| live.unattached.push(error.to_string()));
+                }
             }
         }
         Ok(())

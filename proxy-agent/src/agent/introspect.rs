@@ -48,6 +48,9 @@ pub struct Live {
     pub unserved: Vec<String>,
     /// Devices that a program can't be attached to.
     pub devices: Vec<String>,
+    /// Programs of the cgroup that can't be attached.
+    #[serde(default)]
+    pub unattached: Vec<String>,
     /// How long flows may be idle.
     #[serde(default)]
     pub timeouts: Option<Timeouts>,

@@ -9,7 +9,6 @@ use std::{
 };
 
 use clap::Args;
-use rustix::net::{AddressFamily, SocketType, netdevice::index_to_name, socket};
 
 use super::{
     CliError, PinArgs, at_pins, installed_maps,
@@ -19,7 +18,10 @@ use crate::{
     agent::AgentError,
     datapath::cleanup::{self, Removed},
     flows::drain,
-    host::lock::{self, Lock, LockError},
+    host::{
+        lock::{self, Lock, LockError},
+        netns,
+    },
     options::Span,
 };
 
@@ -68,7 +70,7 @@ pub(super) fn run(args: &CleanupArgs) -> Result<(), CliError> {
             }
         }
         // The lock holds the directory open, and with it a bpffs that is mounted there.
-        cleanup::run(&pins, device_name, || drop(lock))?
+        cleanup::run(&pins, netns::device_name, || drop(lock))?
     } else {
         Removed::default()
     };
@@ -86,11 +88,6 @@ fn take(root: &Path, patience: Duration) -> Result<Lock, LockError> {
     }
 }
 
-fn device_name(ifindex: u32) -> Option<String> {
-    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
-    index_to_name(socket, ifindex).ok()
-}
-
 fn text(removed: &Removed) -> String {
     if removed.is_empty() {
         return "Nothing was installed.".into();
@@ -103,6 +100,7 @@ fn text(removed: &Removed) -> String {
     };
     list("detached", &removed.links);
     list("detached filter", &removed.filters);
+    list("removed the qdisc of", &removed.qdiscs);
     list("removed map", &removed.maps);
     list("removed", &removed.others);
     list("removed directory", &removed.directories);

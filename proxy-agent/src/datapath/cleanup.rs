@@ -12,7 +12,7 @@ use super::{
     clsact::{self, Place},
     inspect,
     pins::{Pins, parse_device_pin},
-    syscall,
+    qdisc, syscall,
 };
 use crate::host::bpffs;
 
@@ -23,6 +23,8 @@ pub struct Removed {
     pub links: Vec<PathBuf>,
     /// clsact filters that were taken from their devices, by the pin of their program.
     pub filters: Vec<PathBuf>,
+    /// clsact qdiscs that were made for them and in which nothing was left, by their notes.
+    pub qdiscs: Vec<PathBuf>,
     /// Maps that were unpinned.
     pub maps: Vec<PathBuf>,
     /// Other pins.
@@ -113,6 +115,12 @@ fn remove_layout(
             .map(|(device, (_, direction))| Place { device, direction });
         clsact::detach(&pin, place).map_err(|source| CleanupError { path: pin.clone(), source })?;
         removed.filters.push(pin);
+    }
+    for note in list(&version.join("qdiscs"))? {
+        let failed = |source| CleanupError { path: note.clone(), source };
+        if qdisc::release(&note).map_err(failed)? {
+            removed.qdiscs.push(note);
+        }
     }
     for path in list(version)?.into_iter().filter(|path| !path.is_dir()) {
         remove_file(&path)?;

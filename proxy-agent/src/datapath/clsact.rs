@@ -14,7 +14,7 @@ use aya::programs::{
 use super::{
     links::{beside, remove},
     program::Direction,
-    syscall,
+    qdisc, syscall,
 };
 
 /// Where among the filters of a device ours stand: destinations are rewritten first, sources last.
@@ -68,10 +68,10 @@ impl Place<'_> {
     }
 }
 
-/// Makes `program` run at `place`, and notes it at `pin`. A filter that is there already is replaced
-/// in place.
+/// Makes `program` run at `place`, and notes it at `pin`; a qdisc that has to be made for it is noted
+/// at `qdisc_note`. A filter that is there already is replaced in place.
 pub(super) fn ensure(
-    pin: &Path,
+    (pin, qdisc_note): (&Path, &Path),
     program: BorrowedFd<'_>,
     place: Place<'_>,
 ) -> Result<(), FilterError> {
@@ -79,14 +79,16 @@ pub(super) fn ensure(
     let next = beside(pin);
     remove(&next).map_err(io).map_err(place.failed("clearing the pin"))?;
     syscall::pin(program, &next).map_err(io).map_err(place.failed("pinning"))?;
-    attach(&next, place).inspect_err(|_| drop(remove(&next)))?;
+    attach(&next, qdisc_note, place).inspect_err(|_| drop(remove(&next)))?;
     fs::rename(&next, pin).map_err(io).map_err(place.failed("pinning"))
 }
 
-fn attach(pin: &Path, place: Place<'_>) -> Result<(), FilterError> {
+fn attach(pin: &Path, qdisc_note: &Path, place: Place<'_>) -> Result<(), FilterError> {
     let mut program = SchedClassifier::from_pin(pin).map_err(place.failed("opening"))?;
     match qdisc_add_clsact(place.device) {
-        Ok(()) => {}
+        Ok(()) => qdisc::note(qdisc_note)
+            .map_err(ProgramError::IOError)
+            .map_err(place.failed("noting the qdisc"))?,
         // Someone, maybe an earlier agent, has made it.
         Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
         Err(error) => return Err(place.failed("adding the qdisc")(error)),

@@ -15,6 +15,7 @@ pub mod map;
 pub mod object;
 pub mod pins;
 pub mod program;
+mod qdisc;
 mod raw_map;
 pub mod syscall;
 pub mod tables;
@@ -181,7 +182,8 @@ impl Datapath {
                 Err(error) => return Err(error.into()),
             }
         }
-        clsact::ensure(&filter, fd, place)?;
+        let note = self.qdisc_note(device.ifindex);
+        clsact::ensure((&filter, &note), fd, place)?;
         links::detach(&link)?;
         Ok(())
     }
@@ -200,7 +202,16 @@ impl Datapath {
             clsact::detach(&filter, place)
                 .map_err(|source| DatapathError::Directory { path: filter, source })?;
         }
-        Ok(())
+        let note = self.qdisc_note(ifindex);
+        let done = match name {
+            Some(_) => qdisc::release(&note).map(drop),
+            None => qdisc::forget(&note),
+        };
+        done.map_err(|source| DatapathError::Directory { path: note, source })
+    }
+
+    fn qdisc_note(&self, ifindex: u32) -> PathBuf {
+        self.pins.qdiscs().join(ifindex.to_string())
     }
 
     /// Whether an earlier agent has left programs attached.

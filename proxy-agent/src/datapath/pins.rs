@@ -5,6 +5,7 @@
 //! <pin path>/v1/links/connect4 …           links of the socket path, one a program
 //! <pin path>/v1/links/ingress-<ifindex>    TCX links, one a device and direction
 //! <pin path>/v1/filters/ingress-<ifindex>  the program of a clsact filter, where there is no TCX
+//! <pin path>/v1/qdiscs/<ifindex>           a directory: the device's clsact qdisc was made by us
 //! ```
 //! bpffs allows no dot in a name, and devices may have one: so it is the ifindex that names a link.
 
@@ -49,6 +50,12 @@ impl Pins {
     #[must_use]
     pub fn filters(&self) -> PathBuf {
         self.maps().join("filters")
+    }
+
+    /// Where the notes of qdiscs are.
+    #[must_use]
+    pub fn qdiscs(&self) -> PathBuf {
+        self.maps().join("qdiscs")
     }
 }
 

@@ -7,11 +7,14 @@ use std::{collections::BTreeMap, path::Path};
 use proxy_common::{Device as Element, V4, V6};
 
 use super::{Device, Snapshot};
-use crate::datapath::{
-    self, Datapath, DatapathError,
-    map::{Map, MapError},
-    program::Direction,
-    tables,
+use crate::{
+    datapath::{
+        self, Datapath, DatapathError,
+        map::{Map, MapError},
+        program::Direction,
+        tables,
+    },
+    host::netns,
 };
 
 /// What is attached, and what `DEVICES` says.
@@ -75,7 +78,7 @@ impl Attacher {
         }
         for ifindex in datapath.attached_devices()? {
             if !wanted(ifindex) {
-                datapath.detach_device(ifindex, None)?;
+                datapath.detach_device(ifindex, netns::device_name(ifindex).as_deref())?;
             }
         }
         Ok(())

@@ -8,6 +8,8 @@ use std::{
     net::IpAddr,
 };
 
+use proxy_common::DeviceRole;
+
 use super::{
     Device, Snapshot,
     addresses::{Addresses, Assigned, is_global},
@@ -203,12 +205,18 @@ impl Inventory {
     }
 
     /// The device's own primary address, or that of the bridge it is a port of, or the node's: that
-    /// of the device that the best default route leaves by.
+    /// of the device that the best default route leaves by, or of the first device towards other
+    /// machines.
     fn masquerade<A>(&self, link: &Link, primary: fn(&Addresses) -> Option<A>) -> Option<A> {
         let of = |ifindex: u32| self.addresses.get(&ifindex).and_then(primary);
+        let is_uplink = |link: &Link| role::role(&self.facts(link)) == Some(DeviceRole::Uplink);
         of(link.ifindex)
             .or_else(|| link.master.and_then(of))
             .or_else(|| self.default_routes.iter().find_map(|route| of(route.ifindex)))
+            .or_else(|| {
+                let mut links = self.links.values().map(|(_, link)| link);
+                links.find_map(|link| of(link.ifindex).filter(|_| is_uplink(link)))
+            })
     }
 }
 
@@ -302,6 +310,18 @@ mod tests {
         let snapshot = inventory.snapshot(&Selector::default());
         assert_eq!(snapshot.devices[0].masquerade_v4, Some([192, 0, 2, 4].into()));
         assert_eq!(snapshot.devices[1].masquerade_v4, Some([192, 0, 2, 3].into()));
+    }
+
+    #[test]
+    fn without_a_default_route_the_first_uplink_speaks_for_the_node() {
+        let mut inventory = Inventory::default();
+        inventory.apply(Change::Link(link(2, "veth2", Kind::Pair, Some(Peer::Elsewhere))));
+        inventory.apply(Change::Link(link(3, "docker0", Kind::Aggregate, None)));
+        inventory.apply(Change::Link(link(4, "eth0", Kind::Physical, None)));
+        inventory.apply(Change::Address(3, assigned("172.17.0.1", 16)));
+        inventory.apply(Change::Address(4, assigned("192.0.2.4", 24)));
+        let snapshot = inventory.snapshot(&Selector::default());
+        assert_eq!(snapshot.devices[0].masquerade_v4, Some([192, 0, 2, 4].into()));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) fn problems(status: &Status) -> Vec<String> {
     if !says.unserved.is_empty() {
         problems.push(format!("not in step: Services {}", says.unserved.join(", ")));
     }
-    for texts in [&says.full, &says.warnings, &says.unsupported] {
+    for texts in [&says.unattached, &says.full, &says.warnings, &says.unsupported] {
         problems.extend(texts.iter().cloned());
     }
     problems.extend(says.failures.iter().cloned());
