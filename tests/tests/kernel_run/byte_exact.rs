@@ -34,14 +34,19 @@ fn kernel<A: KernelFamily>() -> Result<KernelMachine> {
 }
 
 #[track_caller]
-fn becomes(kernel: &KernelMachine, hook: Hook, packet: &UserPacket, expected: &UserPacket) {
+pub(crate) fn becomes(
+    kernel: &KernelMachine,
+    hook: Hook,
+    packet: &UserPacket,
+    expected: &UserPacket,
+) {
     let (verdict, out) = kernel.run(hook, packet).unwrap();
     assert_eq!((verdict, &out), (KernelVerdict::GoesOn, expected));
     assert_eq!(check(&out), Ok(()));
 }
 
 #[track_caller]
-fn translates<A: KernelFamily>(
+pub(crate) fn translates<A: KernelFamily>(
     kernel: &KernelMachine,
     hook: Hook,
     packet: &Build<A>,
@@ -52,7 +57,7 @@ fn translates<A: KernelFamily>(
 
 /// Exactly these counters have moved since the datapath was loaded.
 #[track_caller]
-fn counted(kernel: &mut KernelMachine, expected: &[(Counter, u64)]) {
+pub(crate) fn counted(kernel: &mut KernelMachine, expected: &[(Counter, u64)]) {
     let counters = kernel.counters().unwrap();
     let moved = (0_u32..).zip(counters).filter(|(_, value)| *value > 0);
     let mut expected: Vec<_> =

@@ -2,26 +2,29 @@
 //! the same bytes and the same changes to every map. What either leaves to chance is copied from the
 //! kernel; times are not compared.
 //!
-//! `SLUICE_SEED` starts with another episode, `SLUICE_EPISODES` says how many there are.
+//! `SLUICE_SEED` starts with another episode, `SLUICE_EPISODES` says how many there are. What they
+//! disagree about is made as short as it can be and written to a file; `SLUICE_REPLAY=<file>` sends it
+//! once more.
 
-use std::{collections::BTreeMap, env, fmt::Write as _};
+use std::{env, path::Path};
 
 use anyhow::{Context as _, Result, bail};
-use lab::kernel_run::{FlowsOf, KernelFamily, KernelMachine, KernelVerdict, Sizes};
-use proxy_common::{
-    Flow, FlowFlags, FlowKind, FragmentKey, FragmentPorts, Nanoseconds, Protocol, Tuple,
-};
+use lab::kernel_run::{KernelFamily, KernelMachine, KernelVerdict, Sizes};
+use proxy_common::Nanoseconds;
 use proxy_ebpf::{
-    env::FlowTable,
-    transport::Hook,
+    headers::Headers,
     user::{Machine, UserPacket, check::check},
     verdict::Decision,
 };
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
+    choices::choices,
     for_both_families,
-    generator::{self, Random},
-    world::{MANY, machine},
+    generator::{self, Random, Step},
+    recording::{OPTIONS, Recording, hex},
+    state::{Counts, State},
+    world::machine,
 };
 
 for_both_families! {
@@ -29,92 +32,126 @@ for_both_families! {
     the_kernel_does_what_user_space_does_when_tables_are_full
 }
 
-const TABLES: [FlowTable; 4] =
-    [FlowTable::Dst, FlowTable::Src, FlowTable::NewDst, FlowTable::NewSrc];
 const STEPS: usize = 60;
 
-/// Everything that a packet may change.
-#[derive(Clone, Debug, PartialEq)]
-struct State<A: KernelFamily> {
-    flows: [FlowsOf<A>; 4],
-    fragments: BTreeMap<String, FragmentPorts>,
+/// Ids of backends are below this.
+const BACKENDS: u32 = 64;
+
+/// Both machines, and what is in their maps.
+struct Both<A: KernelFamily> {
+    kernel: KernelMachine,
+    user: Machine,
+    state: State<A>,
 }
 
-fn without_times<A: KernelFamily>(flow: Flow<A>) -> Flow<A> {
-    Flow { created: Nanoseconds::default(), last_seen: Nanoseconds::default(), ..flow }
-}
+impl<A: KernelFamily> Both<A> {
+    fn load(flows_max: u32) -> Result<Self> {
+        let mut kernel = KernelMachine::load(Sizes { flows: flows_max, ..Sizes::default() })?;
+        let state = State::of_kernel(&mut kernel)?;
+        Ok(Self { kernel, user: Machine::default(), state })
+    }
 
-fn named<A: KernelFamily>(
-    fragments: impl IntoIterator<Item = (FragmentKey<A>, FragmentPorts)>,
-) -> BTreeMap<String, FragmentPorts> {
-    fragments.into_iter().map(|(key, ports)| (format!("{key:?}"), ports)).collect()
-}
+    /// Begins an episode.
+    fn begin(&mut self, recording: &Recording) -> Result<()> {
+        self.user = machine::<A>();
+        self.user.config.options = recording.options;
+        A::of_mut(&mut self.user).flows_max = recording.flows_max as usize;
+        self.kernel.forget::<A>()?;
+        self.kernel.program::<A>(&self.user)?;
+        *self.user.counters.borrow_mut() = self.kernel.counters()?;
+        self.state = State::of_kernel(&mut self.kernel)?;
+        Ok(())
+    }
 
-impl<A: KernelFamily> State<A> {
-    fn of_kernel(kernel: &mut KernelMachine) -> Result<Self> {
-        let mut flows = [const { FlowsOf::<A>::new() }; 4];
-        for (flows, table) in flows.iter_mut().zip(TABLES) {
-            let there = kernel.flows::<A>(table)?;
-            *flows = there.into_iter().map(|(key, flow)| (key, without_times(flow))).collect();
+    /// Sends one packet through both.
+    fn send(&mut self, step: &Step) -> Result<()> {
+        let Step { hook, role, packet } = step;
+        if self.user.role.replace(*role) != *role {
+            self.kernel.put_device::<A>(&self.user, *role)?;
         }
-        Ok(Self { flows, fragments: named(kernel.fragments::<A>()?) })
+        let well_formed = check(packet).is_ok();
+        let (verdict, kernels) = self.kernel.run(*hook, packet)?;
+        self.user.now.set(now());
+        let after = State::of_kernel(&mut self.kernel)?;
+        let numbers = choices(&self.user, &self.state, &after, step);
+        *self.user.scripted.borrow_mut() = numbers.into();
+        let mut users = packet.clone();
+        let decision = self.user.run::<A>(*hook, &mut users);
+        self.user.scripted.borrow_mut().clear();
+        let user = State::of_user(&self.user);
+        let dropped = verdict == KernelVerdict::Dropped;
+        let misplaced = is_misplaced::<A>(&users, decision);
+        let same_bytes = dropped || misplaced || kernels == users;
+        if !agrees(verdict, decision) || !same_bytes {
+            bail!("kernel: {verdict:?} {}\nuser: {decision:?} {}", hex(&kernels), hex(&users));
+        }
+        if after != user {
+            bail!("kernel: {verdict:?} {after:#?}\nuser: {decision:?} {user:#?}");
+        }
+        if well_formed
+            && !(dropped || misplaced)
+            && let Err(wrong) = check(&kernels)
+        {
+            bail!("a checksum is wrong: {wrong:?} in {}", hex(&kernels));
+        }
+        self.state = after;
+        Ok(())
     }
 
-    fn of_user(machine: &Machine) -> Self {
-        let family = A::of(machine);
-        let flows = TABLES.map(|table| {
-            let flows = family.table(table).borrow();
-            flows.iter().map(|(key, flow)| (*key, without_times(*flow))).collect()
-        });
-        let fragments = named(family.fragments.borrow().iter().map(|(key, ports)| (*key, *ports)));
-        Self { flows, fragments }
+    /// Sends a whole episode.
+    fn replay(&mut self, recording: &Recording) -> Result<()> {
+        self.begin(recording)?;
+        recording.steps.iter().try_for_each(|step| self.send(step))?;
+        self.compare_counts()
     }
-}
 
-/// The smallest number that a choice of `count` things makes `index` of.
-fn number_for(index: u64, count: u64) -> u32 {
-    u32::try_from((index << 32).div_ceil(count)).unwrap_or(u32::MAX)
-}
+    /// Reading them takes long: once an episode.
+    fn compare_counts(&mut self) -> Result<()> {
+        let kernel = Counts::of_kernel::<A>(&mut self.kernel, BACKENDS)?;
+        let user = Counts::of_user::<A>(&self.user);
+        if kernel != user {
+            bail!("kernel: {kernel:?}\nuser: {user:?}");
+        }
+        Ok(())
+    }
 
-/// The random numbers that lead to what the kernel chose.
-fn choices<A: KernelFamily>(machine: &Machine, before: &State<A>, after: &State<A>) -> Vec<u32> {
-    let mut numbers = Vec::new();
-    let is_new = |(key, _): &(&Tuple<A>, &Flow<A>)| !before.flows[2].contains_key(*key);
-    for (key, flow) in after.flows[2].iter().filter(is_new) {
-        if flow.flags.contains(FlowFlags::REPLY) {
-            // SCTP keeps its port: there is nothing to choose.
-            if key.protocol != Protocol::SCTP {
-                let config = &machine.config;
-                let port = key.destination_port.get() - config.masquerade_port_base;
-                numbers.push(number_for(port.into(), config.masquerade_port_count.into()));
+    /// Leaves out of `recording` what its disagreement doesn't need.
+    fn shorten(&mut self, mut recording: Recording) -> Recording {
+        let mut chunk = recording.steps.len() / 2;
+        while chunk > 0 {
+            let mut at = 0;
+            while at < recording.steps.len() {
+                let mut shorter = recording.clone();
+                let end = (at + chunk).min(shorter.steps.len());
+                shorter.steps.drain(at..end);
+                // What the kernel chooses may differ from one time to the next.
+                if (0..3).any(|_| self.replay(&shorter).is_err()) {
+                    recording = shorter;
+                } else {
+                    at += chunk;
+                }
             }
-            continue;
+            chunk /= 2;
         }
-        if flow.kind == FlowKind::Service as u8 {
-            let family = A::of(machine);
-            let chosen = (0..u32::from(MANY)).find(|index| {
-                let service = family.services.iter().find(|(frontend, _)| {
-                    (frontend.address, frontend.port, frontend.protocol)
-                        == (key.destination, key.destination_port, key.protocol)
-                });
-                let slot = service.map(|(_, service)| service.cluster.base + index);
-                let id = slot.and_then(|slot| machine.slots.get(&slot));
-                id.and_then(|id| family.backends.get(id)).is_some_and(|backend| {
-                    (backend.address, backend.port) == (flow.address, flow.port)
-                })
-            });
-            let count = if key.destination == crate::world::large_frontend::<A>().0 {
-                u64::from(MANY)
-            } else {
-                1
-            };
-            numbers.push(number_for(chosen.unwrap_or(0).into(), count));
-        }
-        if flow.other_port != key.source_port {
-            numbers.push(number_for(u64::from(flow.other_port.get()) - 1024, 65_536 - 1024));
-        }
+        recording
     }
-    numbers
+}
+
+/// Whether a header was put in front of a packet without an Ethernet header. A test run takes its first
+/// bytes for one, and puts the room behind them.
+fn is_misplaced<A: KernelFamily>(packet: &UserPacket, decision: Decision) -> bool {
+    let mut headers = Headers::<A>::empty();
+    packet.link_header == 0
+        && matches!(decision, Decision::SendBack(_))
+        && A::parse(packet, 0, &mut headers).is_some()
+        && headers.tuple.protocol == A::ICMP
+}
+
+/// The clock that the programs read.
+fn now() -> Nanoseconds {
+    let time = clock_gettime(ClockId::MonotonicCoarse);
+    let nanoseconds = time.tv_sec * 1_000_000_000 + time.tv_nsec;
+    Nanoseconds::new(u64::try_from(nanoseconds).unwrap_or(0))
 }
 
 fn agrees(verdict: KernelVerdict, decision: Decision) -> bool {
@@ -125,46 +162,6 @@ fn agrees(verdict: KernelVerdict, decision: Decision) -> bool {
     }
 }
 
-fn hex(packet: &UserPacket) -> String {
-    packet.bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// Runs one packet through both machines.
-fn compare<A: KernelFamily>(
-    kernel: &mut KernelMachine,
-    machine: &Machine,
-    before: &State<A>,
-    hook: Hook,
-    packet: &UserPacket,
-) -> Result<State<A>> {
-    let well_formed = check(packet).is_ok();
-    let (verdict, kernels) = kernel.run(hook, packet)?;
-    let after = State::of_kernel(kernel)?;
-    *machine.scripted.borrow_mut() = choices(machine, before, &after).into();
-    let mut users = packet.clone();
-    let decision = machine.run::<A>(hook, &mut users);
-    machine.scripted.borrow_mut().clear();
-    let user = State::of_user(machine);
-    let dropped = verdict == KernelVerdict::Dropped;
-    let same_bytes = dropped || kernels == users;
-    if !agrees(verdict, decision) || !same_bytes {
-        bail!("kernel: {verdict:?} {}\n  user: {decision:?} {}", hex(&kernels), hex(&users));
-    }
-    if after != user {
-        bail!("kernel: {verdict:?} {after:#?}\n  user: {decision:?} {user:#?}");
-    }
-    if well_formed
-        && !dropped
-        && let Err(wrong) = check(&kernels)
-    {
-        bail!("a checksum is wrong: {wrong:?} in {}", hex(&kernels));
-    }
-    Ok(after)
-}
-
 fn number(name: &str, default: u64) -> Result<u64> {
     match env::var(name) {
         Ok(text) => text.parse().with_context(|| format!("{name}={text}: not a number")),
@@ -173,49 +170,60 @@ fn number(name: &str, default: u64) -> Result<u64> {
 }
 
 fn run<A: KernelFamily>(flows_max: u32, episodes: u64) -> Result<()> {
-    let sizes = Sizes { flows: flows_max, ..Sizes::default() };
-    let mut kernel = KernelMachine::load(sizes)?;
+    if let Some(path) = env::var_os("SLUICE_REPLAY") {
+        let Some(recording) = Recording::read::<A>(Path::new(&path))? else { return Ok(()) };
+        return Both::<A>::load(recording.flows_max)?.replay(&recording);
+    }
+    let mut both = Both::<A>::load(flows_max)?;
     let first = number("SLUICE_SEED", 1)?;
-    let episodes = number("SLUICE_EPISODES", episodes)?;
     let mut packets = 0;
-    for seed in first..first + episodes {
-        let mut machine = machine::<A>();
-        A::of_mut(&mut machine).flows_max = flows_max as usize;
-        kernel.forget::<A>()?;
-        kernel.program::<A>(&machine)?;
-        *machine.counters.borrow_mut() = kernel.counters()?;
-        let mut state = State::<A>::of_kernel(&mut kernel)?;
+    for seed in first..first + number("SLUICE_EPISODES", episodes)? {
         let mut random = Random::new(seed);
-        let mut history = String::new();
-        for step in 0..STEPS {
-            let (hook, next) = generator::next::<A>(&mut random, &machine);
-            for packet in next {
-                let _ = writeln!(history, "{step:3} {hook:?} {}", hex(&packet));
-                state =
-                    compare(&mut kernel, &machine, &state, hook, &packet).with_context(|| {
-                        format!(
-                            "kernel and user space disagree: SLUICE_SEED={seed} SLUICE_EPISODES=1, \
-                         step {step}\n{history}"
-                        )
-                    })?;
-                packets += 1;
-            }
-        }
-        // Reading them takes long: once an episode.
-        if kernel.counters()? != *machine.counters.borrow() {
-            bail!(
-                "SLUICE_SEED={seed} SLUICE_EPISODES=1: kernel counted {:?}\nuser space {:?}\n{history}",
-                kernel.counters()?,
-                machine.counters.borrow()
-            );
+        let options = OPTIONS[usize::try_from(seed)? % OPTIONS.len()];
+        let mut recording = Recording { flows_max, options, steps: Vec::new() };
+        both.begin(&recording)?;
+        let result = (0..STEPS)
+            .try_for_each(|_| {
+                for step in generator::next::<A>(&mut random, &both.user) {
+                    recording.steps.push(step.clone());
+                    both.send(&step)?;
+                }
+                Ok(())
+            })
+            .and_then(|()| both.compare_counts());
+        packets += recording.steps.len();
+        if let Err(error) = result {
+            return Err(report::<A>(&mut both, seed, recording, &error));
         }
     }
     println!("{packets} packets, the same in the kernel and in user space");
     Ok(())
 }
 
+/// Writes the disagreement to a file; the error that names it.
+fn report<A: KernelFamily>(
+    both: &mut Both<A>,
+    seed: u64,
+    recording: Recording,
+    error: &anyhow::Error,
+) -> anyhow::Error {
+    let recording = both.shorten(recording);
+    let error = match both.replay(&recording) {
+        Err(shorter) => format!("{shorter:#}"),
+        Ok(()) => format!("{error:#}"),
+    };
+    let family = if A::WORDS == 1 { "v4" } else { "v6" };
+    let name = format!("kernel-and-user-space-{family}-{}-{seed}.txt", recording.flows_max);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let written = match recording.write::<A>(&path, &error) {
+        Ok(()) => format!("SLUICE_REPLAY={}", path.display()),
+        Err(error) => format!("SLUICE_SEED={seed} SLUICE_EPISODES=1 ({error:#})"),
+    };
+    anyhow::anyhow!("kernel and user space disagree: {written}\n{error}")
+}
+
 fn the_kernel_does_what_user_space_does<A: KernelFamily>() -> Result<()> {
-    run::<A>(4096, 50)
+    run::<A>(4096, 400)
 }
 
 fn the_kernel_does_what_user_space_does_when_tables_are_full<A: KernelFamily>() -> Result<()> {

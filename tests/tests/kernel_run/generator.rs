@@ -2,7 +2,7 @@
 //! in fragments, and a few that are broken.
 
 use lab::kernel_run::KernelFamily;
-use proxy_common::{Protocol, Tuple};
+use proxy_common::{DeviceRole, Protocol, Tuple};
 use proxy_ebpf::{
     env::FlowTable,
     transport::Hook,
@@ -13,9 +13,24 @@ use proxy_ebpf::{
 };
 
 use crate::world::{
-    backend, client, dead_frontend, frontend, hairpin_frontend, large_frontend, node,
-    remote_frontend, same_port_frontend, second_frontend,
+    ROLES, away, backend, client, dead_frontend, frontend, load_balancer, node, node_port, outside,
+    second_frontend,
 };
+
+/// The kernel runs no program on less than an Ethernet header and a network header, and goes by the
+/// type in the first even where there is none.
+const SHORTEST: usize = 14 + 40;
+
+/// A packet, and where it is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// Which hook.
+    pub(crate) hook: Hook,
+    /// Of what kind of device.
+    pub(crate) role: DeviceRole,
+    /// The packet.
+    pub(crate) packet: UserPacket,
+}
 
 /// Numbers that repeat with their seed (xorshift64*).
 pub(crate) struct Random {
@@ -51,13 +66,16 @@ impl Random {
 }
 
 /// The next packet or the next few, and where they are to be sent.
-pub(crate) fn next<A: KernelFamily>(
-    random: &mut Random,
-    machine: &Machine,
-) -> (Hook, Vec<UserPacket>) {
+pub(crate) fn next<A: KernelFamily>(random: &mut Random, machine: &Machine) -> Vec<Step> {
+    let role = random.pick(&ROLES);
+    let (hook, packets) = packets::<A>(random, machine);
+    packets.into_iter().map(|packet| Step { hook, role, packet }).collect()
+}
+
+fn packets<A: KernelFamily>(random: &mut Random, machine: &Machine) -> (Hook, Vec<UserPacket>) {
     let (hook, source, destination, protocol) = match random.below(10) {
-        0..7 => known::<A>(random, machine).unwrap_or_else(|| stranger(random)),
-        _ => stranger(random),
+        0..7 => known::<A>(random, machine).unwrap_or_else(|| stranger(random, machine)),
+        _ => stranger(random, machine),
     };
     if random.once_in(12) {
         return (hook, vec![error(random, (source, destination), protocol)]);
@@ -78,8 +96,11 @@ pub(crate) fn next<A: KernelFamily>(
         }
         return (hook, fragments);
     }
-    let mut packet = packet.packet();
-    damage::<A>(random, &mut packet);
+    let layer3 = packet.clone().layer3().packet();
+    let can_be_run =
+        layer3.bytes.len() >= SHORTEST && layer3.bytes[12..14] == A::ETHERNET_TYPE.to_be_bytes();
+    let mut packet = if can_be_run && random.once_in(6) { layer3 } else { packet.packet() };
+    damage(random, &mut packet);
     (hook, vec![packet])
 }
 
@@ -104,35 +125,42 @@ fn known<A: KernelFamily>(random: &mut Random, machine: &Machine) -> Option<Way<
 }
 
 /// A packet from anybody to anybody.
-fn stranger<A: KernelFamily>(random: &mut Random) -> Way<A> {
-    let clients = [client::<A>(), (A::address(1, 2), 40_000), (A::address(1, 1), 40_001)];
-    let frontends = [
-        frontend::<A>(),
-        frontend(),
-        second_frontend(),
-        dead_frontend(),
-        remote_frontend(),
-        same_port_frontend(),
-        hairpin_frontend(),
-        large_frontend(),
-        (frontend::<A>().0, 81),
-        (A::address(96, 99), 80),
+fn stranger<A: KernelFamily>(random: &mut Random, machine: &Machine) -> Way<A> {
+    let mut frontends: Vec<_> = A::of(machine).services.keys().collect();
+    frontends.retain(|frontend| !frontend.is_marker());
+    frontends.sort_unstable();
+    let somewhere = random.pick(&frontends);
+    let protocol = random.pick(&[somewhere.protocol, Protocol::TCP, Protocol::UDP]);
+    let somewhere = (somewhere.address, somewhere.port.get());
+    let clients = [
+        client::<A>(),
+        (A::address(1, 2), 40_000),
+        (A::address(1, 1), 40_001),
+        outside(),
+        (A::address(7, 2), 50_000),
+        // Of no admitted net, and a frontend's own address.
+        (A::address(8, 1), 50_000),
+        (somewhere.0, 50_000),
     ];
-    let others = [backend::<A>(), (node::<A>(), 61_000), (A::address(50, 1), 80), client()];
-    let protocol = random.pick(&[
-        Protocol::TCP,
-        Protocol::TCP,
-        Protocol::TCP,
-        Protocol::UDP,
-        Protocol::UDP,
-        Protocol::SCTP,
-    ]);
+    let named = [frontend::<A>(), second_frontend(), dead_frontend(), node_port(), load_balancer()];
+    let others = [
+        backend::<A>(),
+        away(),
+        (node::<A>(), 61_000),
+        (node::<A>(), 22),
+        (A::address(50, 1), 80),
+        client(),
+        (frontend::<A>().0, 81),
+        (load_balancer::<A>().0, 81),
+        (A::address(96, 0), 80),
+    ];
     let hook = random.pick(&[Hook::Ingress, Hook::Ingress, Hook::Ingress, Hook::Egress]);
-    let everybody = [&frontends[..], &others].concat();
-    match random.below(6) {
+    let everybody = [&named[..], &others].concat();
+    match random.below(8) {
         0 => (hook, random.pick(&everybody), random.pick(&everybody), protocol),
         1 => (hook, random.pick(&clients), random.pick(&others), protocol),
-        _ => (hook, random.pick(&clients), random.pick(&frontends), protocol),
+        2 | 3 => (hook, random.pick(&clients), random.pick(&named), protocol),
+        _ => (hook, random.pick(&clients), somewhere, protocol),
     }
 }
 
@@ -181,18 +209,19 @@ fn error<A: KernelFamily>(
     icmp_error(from, destination.0, kind, [0, 0, 5, 0], &about).data(&quote).packet()
 }
 
-/// Breaks one packet in ten: cut short, or with a wrong byte behind the Ethernet header.
-fn damage<A: KernelFamily>(random: &mut Random, packet: &mut UserPacket) {
-    // The kernel runs no program on less than a network header.
-    let header = if A::WORDS == 1 { 14 + 20 } else { 14 + 40 };
+/// Breaks one packet in ten: cut short, or with a wrong byte behind the link-layer header.
+fn damage(random: &mut Random, packet: &mut UserPacket) {
+    let link = packet.link_header;
     match random.below(20) {
-        0 => {
-            let end = header + random.below(packet.bytes.len() - header);
+        0 if packet.bytes.len() > SHORTEST => {
+            let end = SHORTEST + random.below(packet.bytes.len() - SHORTEST);
             packet.bytes.truncate(end);
         }
         1 => {
-            let at = 14 + random.below(packet.bytes.len() - 14);
-            packet.bytes[at] = random.byte();
+            let at = link + random.below(packet.bytes.len() - link);
+            if !(12..14).contains(&at) {
+                packet.bytes[at] = random.byte();
+            }
         }
         _ => {}
     }

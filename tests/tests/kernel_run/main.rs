@@ -2,8 +2,13 @@
 //! told in `proxy-ebpf/tests/stories`; here the kernel must do the same, byte for byte.
 
 mod byte_exact;
+mod choices;
+mod choosing;
 mod differential;
 mod generator;
+mod outside;
+mod recording;
+mod state;
 mod world;
 
 /// Tells each story for both families.
