@@ -91,7 +91,7 @@ pub fn open(maps: &Path) -> Result<World<Pinned>, MapError> {
         failed: RefCell::default(),
     };
     let names = names.into_iter().map(|(id, name)| (ServiceId::new(id), name)).collect();
-    Ok(World { source, names, notes: Vec::new() })
+    Ok(World { source, names, slices: Vec::new(), notes: Vec::new() })
 }
 
 impl Pinned {

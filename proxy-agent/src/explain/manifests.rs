@@ -59,6 +59,11 @@ pub fn compute(events: Vec<Event>, settings: Settings, addresses: Option<Vec<IpA
         Event::Node(Change::Applied(node)) if node.name == settings.node_name => Some(node.clone()),
         _ => None,
     });
+    let slices = events.iter().filter_map(|event| match event {
+        Event::EndpointSlice(Change::Applied(slice)) => Some(slice.clone()),
+        _ => None,
+    });
+    let slices = slices.collect();
     let mut notes = Vec::new();
     if node.is_none() {
         notes.push(format!(
@@ -78,11 +83,14 @@ pub fn compute(events: Vec<Event>, settings: Settings, addresses: Option<Vec<IpA
     reconciler.node_addresses(addresses);
     reconciler.apply(events);
     let report = reconciler.reconcile(&mut store, NOW);
-    notes.extend(report.failures.iter().map(|failure| format!("Warning: {failure:?}")));
+    notes.extend(report.failures.iter().map(|failure| {
+        let services = failure.services.iter().map(ToString::to_string).collect::<Vec<_>>();
+        format!("Warning: the maps lack something of {}: {}.", services.join(", "), failure.error)
+    }));
     let problems = reconciler.take_problems();
     let content = store.content();
     let names = content.names.clone();
-    Computed { world: World { source: machine(content), names, notes }, problems }
+    Computed { world: World { source: machine(content), names, slices, notes }, problems }
 }
 
 /// The maps as the datapath reads them in user space.

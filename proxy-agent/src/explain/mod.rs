@@ -19,6 +19,7 @@ pub mod recorder;
 pub mod run;
 pub mod source;
 mod steps;
+mod unused;
 mod words;
 
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -37,6 +38,7 @@ use self::{
     source::Source,
     steps::Teller,
 };
+use crate::model::EndpointSlice;
 
 /// Maps, and what else there is to know about them.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct World<S> {
     pub source: S,
     /// What Kubernetes calls Service ports.
     pub names: BTreeMap<ServiceId, ServiceName>,
+    /// The EndpointSlices that the maps were made of, where they are known.
+    pub slices: Vec<EndpointSlice>,
     /// What has to be said before anything is explained.
     pub notes: Vec<String>,
 }

@@ -21,8 +21,10 @@ use super::{
     recorder::{Asked, Flows, Recorder},
     run::{Ask, Path, Reached, Ruling, role},
     source::Source,
+    unused::unused,
     words::{self, end, listed},
 };
+use crate::model::Family;
 
 /// Who tells the steps, and of what.
 pub(super) struct Teller<'a, A: FamilyOf, S> {
@@ -44,6 +46,7 @@ impl<A: FamilyOf + Wire, S: Source<A>> Teller<'_, A, S> {
             if self.chose() {
                 steps.push(words::policy(&service, kind, self.ask.entry, self.found.set));
                 steps.push(self.sizes(&service));
+                steps.extend(self.unused(&service));
             }
             steps.extend(self.affinity(&service));
             steps.extend(self.picking(&service));
@@ -143,6 +146,18 @@ impl<A: FamilyOf + Wire, S: Source<A>> Teller<'_, A, S> {
             (ids.len(), here)
         };
         words::sizes(size(service.cluster), size(service.local).0)
+    }
+
+    /// Endpoints that no new connection goes to.
+    fn unused(&self, service: &Service) -> Option<String> {
+        let ids = [service.cluster, service.local].into_iter();
+        let ids = ids.flat_map(|slots| backends_in::<A, S>(slots, self.source()));
+        let backends = ids.filter_map(|id| self.source().backend(id));
+        let used = backends.map(|it| end(it.address, it.port)).collect();
+        let port = self.world.port(service.id)?;
+        let kind = (self.question.protocol, Family::of(self.question.to.ip()));
+        let unused = unused(&self.world.slices, &port, kind, &used);
+        (!unused.is_empty()).then(|| words::unused(&unused))
     }
 
     fn affinity(&self, service: &Service) -> Option<String> {

@@ -13,6 +13,7 @@ use super::{
     candidates::Set,
     question::{Entry, Question},
     run::Ruling,
+    unused::Unused,
 };
 
 /// How many names a sentence has before it says "and more".
@@ -168,6 +169,19 @@ pub(super) fn sizes((cluster, here): (usize, usize), local: usize) -> String {
         _ => format!("the local set has {}", endpoints(local)),
     };
     format!("{cluster}; {local}.")
+}
+
+/// Endpoints that are in no set.
+pub(super) fn unused(unused: &[(SocketAddr, Unused)]) -> String {
+    let named = unused.iter().map(|(end, why)| {
+        let why = match why {
+            Unused::NotReady => "not ready",
+            Unused::Terminating => "terminating, and others are ready",
+            Unused::Topology => "meant for others by its hints",
+        };
+        format!("{end} ({why})")
+    });
+    format!("In neither set: {}.", listed(named))
 }
 
 /// Session affinity.
