@@ -125,7 +125,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     mount_bpffs(&pins)?;
     let lock = lock::take(pins.root())?;
 
-    let datapath = Datapath::load(pins.clone(), options.device_hook)?;
+    let datapath = Datapath::load(pins.clone(), options.device_hook, options.sizes)?;
     report_rejected(&datapath)?;
     let store = BpfStore::open(&pins.maps())?;
     let installed = store.read()?;

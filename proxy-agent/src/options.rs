@@ -4,27 +4,28 @@
 //! that can be wrong is found here, before anything is touched. Called by [`crate::cli`].
 
 mod duration;
+mod error;
 mod flags;
+mod ports;
 mod services;
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 pub use self::{
     duration::{DurationError, Span},
+    error::OptionsError,
     flags::{Flags, LogFormat, ServingFlags, SocketScope},
-    services::{
-        ExternalClusterIp, Ports, PortsError, Selection, ServiceOptions, UnknownConnections,
-    },
+    ports::{Ports, PortsError},
+    services::{ExternalClusterIp, Selection, ServiceOptions, UnknownConnections},
 };
 use crate::{
-    datapath::DeviceHook,
-    devices::selector::{GlobError, Selector},
+    datapath::{DeviceHook, sizes::Sizes},
+    devices::selector::Selector,
     flows::Timeouts,
-    model::CidrError,
 };
 
 /// Where everything is pinned unless flags say otherwise.
@@ -60,95 +61,12 @@ pub struct Options {
     pub destroy_stale_sockets: bool,
     /// How programs are attached to devices.
     pub device_hook: DeviceHook,
+    /// How much room the flow tables have.
+    pub sizes: Sizes,
     /// How often flows are swept.
     pub sweep_interval: Duration,
     /// How long flows may be idle.
     pub timeouts: Timeouts,
-}
-
-/// What is wrong with what was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum OptionsError {
-    /// The file can't be read.
-    #[error("--config {}: {source}", path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What read(2) said.
-        source: io::Error,
-    },
-    /// The file isn't what it should be.
-    #[error(
-        "--config {}: not the flags of `sluice agent`, each a field without the dashes: {source}",
-        path.display()
-    )]
-    ConfigSyntax {
-        /// The file.
-        path: PathBuf,
-        /// What the parser said, with line and field.
-        source: Box<serde_saphyr::Error>,
-    },
-    /// Both sources are named.
-    #[error(
-        "--manifests {}: --kubeconfig is given too: objects come from a directory or from a cluster, \
-         leave one of the two out",
-        .0.display()
-    )]
-    TwoSources(PathBuf),
-    /// No directory.
-    #[error("--manifests {}: not a directory: give the directory that the manifests are in", .0.display())]
-    Manifests(PathBuf),
-    /// A name that no Node can have.
-    #[error(
-        "--node-name {0:?}: not a node's name: give metadata.name of the Node object (lower-case \
-         letters, digits, '-' and '.')"
-    )]
-    NodeName(String),
-    /// The host has no name.
-    #[error("--node-name: the host's name can't be read ({0}): give the node's name")]
-    HostName(#[source] io::Error),
-    /// A pin path that bpffs doesn't allow, or a relative one.
-    #[error("--pin-path {}: {}: give an absolute path like {DEFAULT_PIN_PATH}", path.display(), why)]
-    PinPath {
-        /// The path.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// Neither prefixes nor `primary`.
-    #[error(
-        "--node-port-addresses {text:?}: {source}: give prefixes like 192.0.2.0/24, separated by commas, \
-         or the word primary alone"
-    )]
-    NodePortAddresses {
-        /// What was given.
-        text: String,
-        /// What is wrong with it.
-        source: CidrError,
-    },
-    /// A Maglev table needs a prime number of slots.
-    #[error("--maglev-table-size {size}: not a prime number: the nearest are {below} and {above}")]
-    TableSizeNotPrime {
-        /// What was given.
-        size: u32,
-        /// The next smaller prime.
-        below: u32,
-        /// The next larger one.
-        above: u32,
-    },
-    /// A Maglev table that is too small or too large.
-    #[error("--maglev-table-size {size}: give a prime number from {min} to {max}")]
-    TableSizeRange {
-        /// What was given.
-        size: u32,
-        /// The smallest.
-        min: u32,
-        /// The largest.
-        max: u32,
-    },
-    /// A glob that isn't one.
-    #[error(transparent)]
-    Glob(#[from] GlobError),
 }
 
 impl Flags {
@@ -168,7 +86,7 @@ impl Flags {
         };
         let globs = |globs: Option<Vec<String>>| globs.unwrap_or_default();
         let span = |span: Option<Span>, default| span.map_or(default, Span::get);
-        let default = Timeouts::default();
+        let (default, sizes) = (Timeouts::default(), Sizes::default());
         Ok(Options {
             node_name: node_name(self.node_name)?,
             source,
@@ -179,6 +97,14 @@ impl Flags {
             bind_protection: self.bind_protection.unwrap_or(true),
             destroy_stale_sockets: self.destroy_stale_sockets.unwrap_or(true),
             device_hook: self.device_hook.unwrap_or_default(),
+            sizes: Sizes {
+                flows: table_size("flow-table-size", self.flow_table_size, sizes.flows)?,
+                new_flows: table_size(
+                    "new-flow-table-size",
+                    self.new_flow_table_size,
+                    sizes.new_flows,
+                )?,
+            },
             sweep_interval: span(self.sweep_interval, Duration::from_secs(5)),
             timeouts: Timeouts {
                 tcp_established: span(self.timeout_tcp_established, default.tcp_established),
@@ -192,6 +118,14 @@ impl Flags {
                 sctp_established: span(self.timeout_sctp_established, default.sctp_established),
             },
         })
+    }
+}
+
+fn table_size(flag: &'static str, size: Option<u32>, default: u32) -> Result<u32, OptionsError> {
+    match size {
+        None => Ok(default),
+        Some(size) if Sizes::RANGE.contains(&size) => Ok(size),
+        Some(size) => Err(OptionsError::FlowTableSize { flag, size }),
     }
 }
 
@@ -328,5 +262,7 @@ mod tests {
         assert!(message(&["--pin-path", "pins"]).starts_with("--pin-path pins:"));
         assert!(message(&["--manifests", "/proc/nothing"]).starts_with("--manifests"));
         assert!(message(&["--node-name", "a", "--uplink-devices", "["]).contains("--uplink"));
+        let small = message(&["--node-name", "a", "--new-flow-table-size", "10"]);
+        assert!(small.starts_with("--new-flow-table-size 10: give a number from 256"), "{small}");
     }
 }

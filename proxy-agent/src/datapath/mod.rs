@@ -13,10 +13,12 @@ pub mod inspect;
 pub mod links;
 pub mod map;
 pub mod object;
+mod pinned;
 pub mod pins;
 pub mod program;
 mod qdisc;
 mod raw_map;
+pub mod sizes;
 pub mod syscall;
 pub mod tables;
 
@@ -33,6 +35,7 @@ use self::{
     object::{ObjectError, Programs, Rejected},
     pins::{Pins, device_pin, parse_device_pin},
     program::{DeviceProgram, Direction, SocketProgram},
+    sizes::Sizes,
 };
 
 /// How programs are attached to devices.
@@ -104,17 +107,18 @@ pub struct Datapath {
 }
 
 impl Datapath {
-    /// Loads the programs, and creates or adopts the maps under `pins`. Attaches nothing.
+    /// Loads the programs, and creates or adopts the maps under `pins`; new ones with these sizes.
+    /// Attaches nothing.
     ///
     /// # Errors
     /// See [`DatapathError`]. Programs that the kernel refuses are no error, see
     /// [`Self::rejected`].
-    pub fn load(pins: Pins, hook: DeviceHook) -> Result<Self, DatapathError> {
+    pub fn load(pins: Pins, hook: DeviceHook, sizes: Sizes) -> Result<Self, DatapathError> {
         for path in [pins.links(), pins.filters()] {
             fs::create_dir_all(&path)
                 .map_err(|source| DatapathError::Directory { path, source })?;
         }
-        let programs = object::load(&pins.maps())?;
+        let programs = object::load(&pins.maps(), sizes)?;
         Ok(Self { pins, programs, hook })
     }
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     num::NonZero,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
@@ -17,11 +17,11 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
     programs::{Program, ProgramError},
 };
-use proxy_common::layout::{MAPS, MapKind, MapSpec};
+use proxy_common::layout::MAPS;
 
 use super::{
-    raw_map::RawMap,
-    syscall::{self, MapInfo},
+    pinned::{self, Shape},
+    sizes::Sizes,
 };
 
 /// The datapath: its programs and maps, as an ELF file.
@@ -63,23 +63,6 @@ pub enum ObjectError {
         /// What the kernel said.
         source: io::Error,
     },
-}
-
-/// What must agree between a pinned map and the one that is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    kind: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-}
-
-impl std::fmt::Display for Shape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { kind, key_size, value_size, max_entries } = self;
-        write!(f, "type {kind}, keys of {key_size} and values of {value_size} bytes, ")?;
-        write!(f, "room for {max_entries}")
-    }
 }
 
 /// A program that the kernel refused.
@@ -135,73 +118,25 @@ impl Programs {
     }
 }
 
-/// Creates the maps in `directory`, or adopts those that are pinned there, and loads the programs.
+/// Creates the maps in `directory` with these sizes, or adopts those that are pinned there, and loads
+/// the programs.
 ///
 /// # Errors
 /// See [`ObjectError`]. A program that is refused is no error, see [`Programs::rejected`].
-pub fn load(directory: &Path) -> Result<Programs, ObjectError> {
+pub fn load(directory: &Path, sizes: Sizes) -> Result<Programs, ObjectError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::DEBUG);
+    let shapes = pinned::shapes()?;
     for spec in MAPS {
-        loader.map_max_entries(spec.name, spec.max_entries);
+        let room = match shapes.get(spec.name) {
+            Some(shape) => pinned::make_way(directory, spec, shape.with_room(sizes.of(spec)))?,
+            None => sizes.of(spec),
+        };
+        loader.map_max_entries(spec.name, room);
         loader.map_pin_path(spec.name, directory.join(spec.name));
-    }
-    let wanted = wanted_shapes()?;
-    for spec in MAPS {
-        if let Some(wanted) = wanted.get(spec.name) {
-            make_room(directory, spec, *wanted)?;
-        }
     }
     let mut object = loader.load(OBJECT).map_err(|error| ObjectError::Load(Box::new(error)))?;
     Ok(load_programs(&mut object))
-}
-
-/// The sizes that the object's maps have, by name.
-fn wanted_shapes() -> Result<BTreeMap<String, Shape>, ObjectError> {
-    let object = aya_obj::Object::parse(OBJECT)
-        .map_err(|error| ObjectError::Load(Box::new(EbpfError::ParseError(error))))?;
-    let shape = |(name, map): (&String, &aya_obj::Map)| {
-        let spec = MAPS.iter().find(|spec| spec.name == name)?;
-        let shape = Shape {
-            kind: map.map_type(),
-            key_size: map.key_size(),
-            value_size: map.value_size(),
-            max_entries: spec.max_entries,
-        };
-        Some((name.clone(), shape))
-    };
-    Ok(object.maps.iter().filter_map(shape).collect())
-}
-
-/// Takes away a pinned map of another shape if nothing is lost by it.
-fn make_room(directory: &Path, spec: &MapSpec, wanted: Shape) -> Result<(), ObjectError> {
-    let path = directory.join(spec.name);
-    let failed = |source| ObjectError::Pin { map: spec.name, path: path.clone(), source };
-    let map = match syscall::open(&path) {
-        Ok(map) => map,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-    };
-    let info: MapInfo = syscall::info(map.as_fd()).map_err(failed)?;
-    let found = Shape {
-        kind: info.kind,
-        key_size: info.key_size,
-        value_size: info.value_size,
-        max_entries: info.max_entries,
-    };
-    if found == wanted {
-        return Ok(());
-    }
-    let can_be_empty = matches!(spec.kind, MapKind::Hash | MapKind::LruHash | MapKind::LpmTrie);
-    let mut empty = can_be_empty && !info.is_per_cpu();
-    if empty {
-        RawMap::new(map, &info, 1).for_each_batch(|_, _| empty = false).map_err(failed)?;
-    }
-    if empty {
-        fs::remove_file(&path).map_err(failed)
-    } else {
-        Err(ObjectError::Mismatch { map: spec.name, path, found, wanted })
-    }
 }
 
 /// Loads the programs on as many threads as there are CPUs: the verifier takes a while for the large

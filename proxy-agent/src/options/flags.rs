@@ -128,6 +128,13 @@ flags! {{
     /// How programs are attached to devices [default: auto]
     #[arg(long, value_name = "HOOK")]
     device_hook: DeviceHook,
+    /// Room in each of the main flow tables, of which there are two for a family; a flow takes an
+    /// element in both [default: 524288]
+    #[arg(long, value_name = "N")]
+    flow_table_size: u32,
+    /// Room in each of the tables of new flows, where the least recently used go [default: 65536]
+    #[arg(long, value_name = "N")]
+    new_flow_table_size: u32,
     /// How often flow tables are searched for flows that are over [default: 5s]
     #[arg(long, value_name = "DURATION")]
     sweep_interval: Span,
