@@ -14,18 +14,21 @@
 mod installer;
 pub mod introspect;
 mod preconditions;
+mod telemetry;
 mod writer;
 
 use std::{convert::Infallible, os::fd::OwnedFd, sync::Arc};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
+    task::JoinSet,
 };
 
 use self::{
     installer::{Installer, Parts, SocketPrograms},
     introspect::State,
+    telemetry::{Outlets, Telemetry},
     writer::{Inputs, Writer},
 };
 use crate::{
@@ -36,16 +39,19 @@ use crate::{
         program::{DeviceProgram, SocketProgram},
     },
     devices::{self, attach::Attacher, attach::PruneError},
+    events::Notices,
     flows::sweeper::{SweepOptions, Sweeper, SweeperError},
+    health::{self, Health, service_servers::Wanted},
     host::{
         bpffs::{self, BpffsError, Outcome},
         cgroup::{self, CgroupError},
         lock::{self, LockError},
         netns,
     },
+    metrics::Metrics,
     options::{Options, ServiceOptions, SourceOption},
     reconcile::Reconciler,
-    source::{self, Event},
+    source::{self, Outlet},
     store::{MapStore, StoreError, bpf::BpfStore},
 };
 
@@ -139,7 +145,11 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let settings = options.services.settings(node_name.clone(), cookie);
     let reconciler = Reconciler::new(settings, installed);
 
-    let (events_in, events) = mpsc::channel(EVENTS);
+    let (events_in, events) = source::channel(EVENTS);
+    let metrics = Metrics::new();
+    let health = Health::new(events.waiting(), options.surface.max_lag);
+    let (notifier, notices) = crate::events::channel(metrics.clone());
+    let (checks, checks_wanted) = watch::channel(Wanted::default());
     let (snapshots_in, snapshots) = mpsc::channel(1);
     let (found_in, found) = mpsc::channel(1);
     let (progress_in, progress) = mpsc::unbounded_channel();
@@ -159,11 +169,25 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let attacher = Attacher::open(&pins.maps())?;
     let parts = Parts { datapath, attacher, cgroup, wanted, state: state.clone() };
     let installer = Installer::start(parts, progress_in).map_err(AgentError::Thread)?;
-    let mut writer = Writer::new(reconciler, store, installer, sweeper, state);
+    let expects_node = matches!(options.source, SourceOption::Kubernetes(_));
+    let selection = options.services.node_port_addresses.clone();
+    let outlets = Outlets { metrics: metrics.clone(), health: health.clone(), notifier, checks };
+    let telemetry = Telemetry::new(outlets, node_name.clone(), selection, expects_node);
+    let mut writer = Writer::new(reconciler, store, installer, sweeper, state, telemetry);
     writer.start(restart);
 
     let mut devices = tokio::spawn(devices::watch::run(options.devices, snapshots_in));
-    let mut objects = tokio::spawn(follow(options.source, node_name, events_in));
+    // Dropped, and with it everything that listens, when the agent ends.
+    let mut surface = JoinSet::new();
+    if let Some(address) = options.surface.healthz {
+        surface.spawn(health::servers::health(address, health.clone(), metrics.clone()));
+    }
+    if let Some(address) = options.surface.metrics {
+        let (health, metrics) = (health.clone(), metrics.clone());
+        surface.spawn(health::servers::metrics(address, health, metrics, pins.clone()));
+    }
+    surface.spawn(health::service_servers::run(checks_wanted, health, metrics.clone()));
+    let mut objects = tokio::spawn(follow(options.source, node_name, events_in, metrics, notices));
     let mut inputs = Inputs { events, snapshots, found, progress };
     let result = tokio::select! {
         biased;
@@ -193,17 +217,18 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
 async fn follow(
     source: SourceOption,
     node_name: Arc<str>,
-    events: mpsc::Sender<Vec<Event>>,
+    events: Outlet,
+    metrics: Metrics,
+    notices: Notices,
 ) -> Result<Infallible, AgentError> {
     match source {
         SourceOption::Manifests(directory) => {
             tracing::info!(directory = %directory.display(), "serving manifests");
             Ok(source::manifests::run(directory, events).await?)
         }
-        SourceOption::Kubernetes(kubeconfig) => {
-            let client = source::kubernetes::client(kubeconfig.as_deref()).await?;
+        SourceOption::Kubernetes(cluster) => {
             tracing::info!("serving a cluster");
-            Ok(source::kubernetes::run(client, node_name, events).await?)
+            Ok(source::kubernetes::run(cluster, node_name, events, metrics, notices).await?)
         }
     }
 }

@@ -5,14 +5,18 @@
 //! The binary `sluice` calls [`cli::run`]; tests use the control plane directly.
 
 pub mod agent;
+pub mod checkpoint;
 pub mod cli;
 pub mod datapath;
 pub mod desired;
 pub mod devices;
 pub mod endpoints;
+pub mod events;
 pub mod explain;
 pub mod flows;
+pub mod health;
 pub mod host;
+pub mod metrics;
 pub mod model;
 pub mod options;
 pub mod reconcile;

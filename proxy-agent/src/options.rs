@@ -8,6 +8,7 @@ mod error;
 mod flags;
 mod ports;
 mod services;
+mod surface;
 
 use std::{
     fs,
@@ -21,11 +22,13 @@ pub use self::{
     flags::{Flags, LogFormat, ServingFlags, SocketScope},
     ports::{Ports, PortsError},
     services::{ExternalClusterIp, Selection, ServiceOptions, UnknownConnections},
+    surface::{Place, PlaceError, Surface},
 };
 use crate::{
     datapath::{DeviceHook, sizes::Sizes},
     devices::selector::Selector,
     flows::Timeouts,
+    source::kubernetes::Cluster,
 };
 
 /// Where everything is pinned unless flags say otherwise.
@@ -36,8 +39,8 @@ pub const DEFAULT_PIN_PATH: &str = "/sys/fs/bpf/sluice";
 pub enum SourceOption {
     /// A directory of manifests.
     Manifests(PathBuf),
-    /// A cluster, by the kubeconfig that is named or the one that is found.
-    Kubernetes(Option<PathBuf>),
+    /// A cluster.
+    Kubernetes(Cluster),
 }
 
 /// What the agent goes by.
@@ -67,6 +70,8 @@ pub struct Options {
     pub sweep_interval: Duration,
     /// How long flows may be idle.
     pub timeouts: Timeouts,
+    /// Where the agent is asked how it is.
+    pub surface: Surface,
 }
 
 impl Flags {
@@ -76,13 +81,15 @@ impl Flags {
     /// See [`OptionsError`].
     pub fn resolve(self) -> Result<Options, OptionsError> {
         let services = ServiceOptions::resolve(&self)?;
+        let surface = Surface::resolve(&self);
+        let cluster = surface::cluster(&self)?;
         let source = match (self.manifests, self.kubeconfig) {
             (Some(manifests), Some(_)) => return Err(OptionsError::TwoSources(manifests)),
             (Some(manifests), None) if !manifests.is_dir() => {
                 return Err(OptionsError::Manifests(manifests));
             }
             (Some(manifests), None) => SourceOption::Manifests(manifests),
-            (None, kubeconfig) => SourceOption::Kubernetes(kubeconfig),
+            (None, _) => SourceOption::Kubernetes(cluster),
         };
         let globs = |globs: Option<Vec<String>>| globs.unwrap_or_default();
         let span = |span: Option<Span>, default| span.map_or(default, Span::get);
@@ -117,6 +124,7 @@ impl Flags {
                 sctp_unanswered: span(self.timeout_sctp_unanswered, default.sctp_unanswered),
                 sctp_established: span(self.timeout_sctp_established, default.sctp_established),
             },
+            surface,
         })
     }
 }
@@ -172,6 +180,7 @@ mod tests {
     use proxy_common::{Algorithm, Scope};
 
     use super::{Flags, Options, OptionsError, SocketScope, SourceOption};
+    use crate::source::kubernetes::Access;
 
     #[derive(Parser)]
     struct Command {
@@ -199,7 +208,8 @@ mod tests {
         let options = flags(&["--node-name", "a"]).resolve().unwrap();
         assert_eq!(options.pin_path, Path::new("/sys/fs/bpf/sluice"));
         assert_eq!(scopes(&options), (Scope::All, Scope::Host));
-        assert_eq!(options.source, SourceOption::Kubernetes(None));
+        let SourceOption::Kubernetes(cluster) = options.source else { panic!("no cluster") };
+        assert_eq!((cluster.access, cluster.servers.len()), (Access::Found, 0));
         assert_eq!(options.timeouts.tcp_established, Duration::from_secs(86400));
     }
 

@@ -3,7 +3,11 @@
 //! It says when programs may be attached; [`crate::agent::installer`] attaches them. Owned by
 //! [`crate::agent::run`].
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use proxy_common::Nanoseconds;
 use tokio::{sync::mpsc, time::sleep};
@@ -12,19 +16,20 @@ use super::{
     AgentError,
     installer::{Installer, Progress},
     introspect::State,
+    telemetry::Telemetry,
 };
 use crate::{
     devices::Snapshot,
     flows::{sweeper::Sweeper, walk::Found},
     host::clock,
     reconcile::{Reconciler, Report},
-    source::Event,
+    source::{Batch, Inlet},
     store::bpf::BpfStore,
 };
 
 /// Where the writer's work comes from.
 pub(super) struct Inputs {
-    pub(super) events: mpsc::Receiver<Vec<Event>>,
+    pub(super) events: Inlet,
     pub(super) snapshots: mpsc::Receiver<Snapshot>,
     pub(super) found: mpsc::Receiver<Found>,
     pub(super) progress: mpsc::UnboundedReceiver<Progress>,
@@ -37,6 +42,7 @@ pub(super) struct Writer {
     installer: Installer,
     sweeper: Sweeper,
     state: State,
+    telemetry: Telemetry,
     /// Devices that the installer is to be told of, once the filter lets answers to the addresses
     /// pass that packets leaving by them are masqueraded to.
     snapshot: Option<Snapshot>,
@@ -56,6 +62,7 @@ impl Writer {
         installer: Installer,
         sweeper: Sweeper,
         state: State,
+        telemetry: Telemetry,
     ) -> Self {
         Self {
             reconciler,
@@ -63,6 +70,7 @@ impl Writer {
             installer,
             sweeper,
             state,
+            telemetry,
             snapshot: None,
             armed: false,
             attached: None,
@@ -86,23 +94,29 @@ impl Writer {
         loop {
             let pause = self.pause();
             tokio::select! {
-                Some(events) = inputs.events.recv() => {
-                    self.reconciler.apply(events);
+                Some(batch) = inputs.events.recv() => {
+                    self.take(batch);
                     // What came meanwhile is written in the same go.
-                    while let Ok(events) = inputs.events.try_recv() {
-                        self.reconciler.apply(events);
+                    while let Some(batch) = inputs.events.try_recv() {
+                        self.take(batch);
                     }
                 }
                 Some(snapshot) = inputs.snapshots.recv() => self.devices(snapshot),
                 Some(found) = inputs.found.recv() => self.found(found),
                 Some(progress) = inputs.progress.recv() => match progress {
-                    Progress::Complete(devices) => self.attached = Some(devices),
+                    Progress::Complete(devices) => {
+                        self.attached = Some(devices);
+                        self.telemetry.attached(devices);
+                    }
                     Progress::Failed(error) => return error,
                 },
                 () = sleep(pause) => {}
             }
             if self.reconciler.needs_reconcile_at().is_some_and(|at| at <= clock::now()) {
                 self.reconcile();
+            }
+            if self.reconciler.needs_reconcile_at().is_none_or(|at| at > clock::now()) {
+                self.telemetry.settled(self.reconciler.is_synced());
             }
             if let Some(snapshot) = self.snapshot.take() {
                 self.installer.devices(snapshot);
@@ -112,7 +126,13 @@ impl Writer {
                 self.arm();
             }
             self.announce();
+            self.telemetry.look(&self.state);
         }
+    }
+
+    fn take(&mut self, batch: Batch) {
+        self.telemetry.taken(&batch);
+        self.reconciler.apply(batch.events);
     }
 
     /// How long until there is something to do even if nothing comes.
@@ -125,7 +145,10 @@ impl Writer {
     }
 
     fn reconcile(&mut self) {
+        let began = Instant::now();
         let mut report = self.reconciler.reconcile(&mut self.store, clock::now());
+        let unserved = self.reconciler.unserved().count();
+        self.telemetry.reconciled(&report, began.elapsed(), unserved);
         let udp_serving = std::mem::take(&mut report.udp_serving);
         if !udp_serving.is_empty() {
             self.sweeper.udp_serving(udp_serving);
@@ -152,8 +175,9 @@ impl Writer {
     /// Logs what is wrong with objects and files. A document that can't be read asks for no write,
     /// so this doesn't wait for one.
     fn tell_problems(&mut self) {
-        let problems: Vec<String> =
-            self.reconciler.take_problems().iter().map(ToString::to_string).collect();
+        let problems = self.reconciler.take_problems();
+        self.telemetry.problems(&problems);
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         if problems.is_empty() {
             return;
         }
@@ -191,6 +215,7 @@ impl Writer {
             v4.into_iter().chain(device.masquerade_v6.map(IpAddr::V6))
         });
         self.reconciler.masquerade_addresses(masquerade, clock::now());
+        self.telemetry.devices(&snapshot);
         self.reconciler.node_addresses(snapshot.addresses.clone());
         self.snapshot = Some(snapshot);
     }
@@ -216,6 +241,7 @@ impl Writer {
         let in_step = self.reconciler.is_synced() && self.reconciler.unserved().next().is_none();
         let (false, true, Some(devices)) = (self.ready, in_step, self.attached) else { return };
         self.ready = true;
+        self.telemetry.ready();
         let generation = self.state.update(|live| {
             live.ready = true;
             live.generation

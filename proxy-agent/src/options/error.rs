@@ -96,6 +96,15 @@ pub enum OptionsError {
         /// What was given.
         size: u32,
     },
+    /// No URL.
+    #[error(
+        "--api-server {0:?}: not the URL of an API server: write it as in https://192.0.2.1:6443, \
+         several with commas between"
+    )]
+    ApiServer(String),
+    /// A relative path.
+    #[error("--checkpoint {}: not an absolute path", .0.display())]
+    Checkpoint(PathBuf),
     /// A glob that isn't one.
     #[error(transparent)]
     Glob(#[from] GlobError),

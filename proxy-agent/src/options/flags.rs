@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use proxy_common::Scope;
 use serde::{Deserialize, Deserializer};
 
-use super::{ExternalClusterIp, OptionsError, Ports, Selection, Span, UnknownConnections};
+use super::{ExternalClusterIp, OptionsError, Place, Ports, Selection, Span, UnknownConnections};
 use crate::datapath::DeviceHook;
 
 /// Declares the flags once, for the command line and for `--config`, and how one set of them gives
@@ -69,6 +69,24 @@ flags! {{
     /// Cluster to serve [default: $KUBECONFIG, or the cluster that this process runs in]
     #[arg(long, value_name = "FILE")]
     kubeconfig: PathBuf,
+    /// API servers to ask, the best first, with the credentials of the cluster's configuration
+    /// [default: the configuration's own]
+    #[arg(long, value_name = "URL,…", value_delimiter = ',', conflicts_with = "manifests")]
+    #[serde(deserialize_with = "list")]
+    api_server: Vec<String>,
+    /// File that remembers the cluster's API servers for a start without kube-proxy
+    /// [default: /var/lib/sluice/api-servers.json]
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Where /healthz, /livez and /readyz are, or off [default: 0.0.0.0:10256, both families]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    healthz_bind_address: Place,
+    /// Where /metrics and /proxyMode are, or off [default: 127.0.0.1:10249]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_bind_address: Place,
+    /// How long a change may wait for the maps before /healthz and /livez say 503 [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    max_lag: Span,
     /// Where programs' links and maps are pinned [default: /sys/fs/bpf/sluice]
     #[arg(long, value_name = "DIR")]
     pin_path: PathBuf,

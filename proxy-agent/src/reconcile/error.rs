@@ -48,6 +48,12 @@ impl ReconcileError {
         matches!(self, Self::Store(_))
     }
 
+    /// Whether something is full: no other node would do better, and time doesn't help.
+    #[must_use]
+    pub const fn is_for_want_of_room(&self) -> bool {
+        !matches!(self, Self::Store(StoreError::Kernel { .. }))
+    }
+
     /// The kernel's error number, when there is one.
     #[must_use]
     pub fn errno(&self) -> Option<i32> {

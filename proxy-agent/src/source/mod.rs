@@ -7,6 +7,9 @@
 mod convert;
 pub mod kubernetes;
 pub mod manifests;
+mod outlet;
+
+pub use outlet::{Batch, Closed, Inlet, Outlet, Waiting, channel};
 
 use crate::model::{EndpointSlice, Node, Object, Problem, Service, ServiceCidr};
 

@@ -1,33 +1,39 @@
-//! One kind of object, followed for ever: watcher, back-off, batches, and the first list.
+//! One kind of object, followed for ever: lists and watches one after another, whatever happens.
+//!
+//! A watch that ends is taken up where it ended. An error is told once and answered with what helps
+//! against it: another server, a new list, another way of listing, or a wait. What is known stays
+//! known meanwhile.
 
-use std::{
-    fmt::Debug,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
-
-use futures::StreamExt;
-use k8s_openapi::serde::de::DeserializeOwned;
-use kube::{
-    Api,
-    runtime::{WatchStreamExt, watcher},
-};
-use tokio::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use crate::{
-    model::{Object, Problem, Trouble},
+    model::Object,
     source::{Change, Event},
 };
 
-use super::lister::{Convert, Lister};
+use super::{
+    backoff::Backoff,
+    first_lists::Context,
+    follow::{Follower, Over, Stop, Way},
+    lister::Convert,
+    resource::Resource,
+    servers::{Connection, problem},
+    trouble::{Remedy, WatchError},
+    wire::Wire,
+};
 
-/// Changes that are ready at once are told at once, up to so many.
-const BATCH: usize = 1024;
+/// How long to wait after an error: at first, and at most.
+const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// How often to ask whether the server serves a kind that it did not.
 const ASK_AGAIN: Duration = Duration::from_mins(10);
+/// A watch that ended sooner was none.
+const SHORT: Duration = Duration::from_secs(1);
+/// What lasted so long went well.
+const STEADY: Duration = Duration::from_secs(5);
+/// After so many errors in a row, what is known of versions is doubted: all is listed anew.
+const DOUBT: u32 = 5;
+/// After so many errors in a row, a list that is streamed is asked for in pages.
+const CUT: u32 = 3;
 
 /// Whether a cluster may do without a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,134 +43,156 @@ pub(super) enum Presence {
 }
 
 /// A kind of object.
-pub(super) struct Feed<K, T: Object> {
-    pub(super) api: Api<K>,
-    pub(super) config: watcher::Config,
-    /// What it is called in messages.
-    pub(super) kind: &'static str,
+pub(super) struct Feed<W: Wire, T: Object> {
+    pub(super) resource: Resource,
     pub(super) presence: Presence,
-    pub(super) convert: Convert<K, T>,
+    pub(super) convert: Convert<W::Object, T>,
     pub(super) event: fn(Change<T>) -> Event,
 }
 
-impl<K, T> Feed<K, T>
-where
-    K: kube::Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    T: Object,
-{
+/// How things stand between questions.
+struct Course {
+    way: Way,
+    /// Which of the resource's paths is served.
+    path: usize,
+    backoff: Backoff,
+    /// The last error that was told.
+    told: String,
+    /// Which server `way` and `path` were found out with.
+    selection: u64,
+    /// Errors in a row.
+    errors: u32,
+}
+
+impl<W: Wire, T: Object> Feed<W, T> {
     /// Tells of every change, until nobody listens.
-    pub(super) async fn run(self, first: &FirstLists, events: &mpsc::Sender<Vec<Event>>) {
-        let mut lister = Lister::new(self.convert, self.event);
-        let mut listed = false;
+    pub(super) async fn run(self, context: Context) {
+        let outlet = context.outlet.clone();
+        let mut follower = Follower::new(&self, context);
+        let mut course = Course {
+            way: Way::Stream,
+            path: 0,
+            backoff: Backoff::new(WAIT.0, WAIT.1),
+            told: String::new(),
+            selection: 0,
+            errors: 0,
+        };
         loop {
-            let unserved = self.follow(&mut lister, &mut listed, first, events).await;
-            if !unserved {
-                return;
-            }
-            // What was known of it stays.
-            if !std::mem::replace(&mut listed, true) {
-                first.done().await;
-            }
+            let wait = tokio::select! {
+                wait = self.once(&mut follower, &mut course) => wait,
+                () = outlet.closed() => return,
+            };
+            let Some(wait) = wait else { return };
             tokio::select! {
-                () = tokio::time::sleep(ASK_AGAIN) => {}
-                () = events.closed() => return,
+                () = tokio::time::sleep(wait) => {}
+                () = outlet.closed() => return,
             }
         }
     }
 
-    /// Watches until nobody listens, or, where the kind is optional, the server says that it isn't
-    /// served: then true.
-    async fn follow(
+    /// Asks once, follows to the end, and says how long to wait; `None` when nobody listens.
+    async fn once(&self, follower: &mut Follower<W, T>, course: &mut Course) -> Option<Duration> {
+        let connection = follower.context.servers.connection().await;
+        if std::mem::replace(&mut course.selection, connection.selection) != connection.selection {
+            // Another server may be of another version.
+            (course.way, course.path) = (Way::Stream, 0);
+        }
+        let path = self.resource.paths[course.path];
+        let began = Instant::now();
+        let result = if follower.version.is_none() && course.way == Way::Pages {
+            follower.pages(&connection, path).await
+        } else {
+            follower.stream(&connection, path).await
+        };
+        if std::mem::take(&mut follower.progress) > 0 {
+            course.errors = 0;
+            course.told.clear();
+            // A server that answers well and then ends it, again and again, is waited for too.
+            if began.elapsed() >= STEADY {
+                course.backoff.reset();
+            }
+        }
+        let metrics = &follower.context.metrics;
+        match result {
+            Err(Stop::Closed) => None,
+            Ok(Over::Listed) => Some(Duration::ZERO),
+            Ok(over) => {
+                metrics.watch_over(self.resource.kind, over.word());
+                let short = began.elapsed() < SHORT;
+                Some(if short { course.backoff.wait() } else { Duration::ZERO })
+            }
+            Err(Stop::Error(error)) => {
+                metrics.watch_over(self.resource.kind, error.word());
+                course.errors += 1;
+                self.mend(&error, follower, course, &connection).await
+            }
+        }
+    }
+
+    /// Does what helps against `error`, and says how long to wait.
+    async fn mend(
         &self,
-        lister: &mut Lister<K, T>,
-        listed: &mut bool,
-        first: &FirstLists,
-        events: &mpsc::Sender<Vec<Event>>,
-    ) -> bool {
-        let stream = watcher(self.api.clone(), self.config.clone()).default_backoff();
-        let mut stream = std::pin::pin!(stream.ready_chunks(BATCH));
-        let mut told = String::new();
-        loop {
-            let chunk = tokio::select! {
-                chunk = stream.next() => chunk.unwrap_or_default(),
-                () = events.closed() => return false,
-            };
-            let (mut batch, mut complete, mut unserved) = (Vec::new(), false, false);
-            for event in chunk {
-                match event {
-                    Ok(event) => {
-                        let done = lister.take(event, &mut batch);
-                        complete |= done;
-                        if done {
-                            told.clear();
-                        }
-                    }
-                    Err(error) => {
-                        unserved |= self.is_unserved(&error);
-                        batch.extend(self.problem(&error, &mut told).filter(|_| !unserved));
-                    }
+        error: &WatchError,
+        follower: &mut Follower<W, T>,
+        course: &mut Course,
+        connection: &Connection,
+    ) -> Option<Duration> {
+        let kind = self.resource.kind;
+        let streaming = follower.version.is_none() && course.way == Way::Stream;
+        let remedy = error.remedy(streaming);
+        tracing::debug!(kind, ?remedy, %error, "watch");
+        let mut wait = course.backoff.wait();
+        match remedy {
+            // No harm was done, and nothing is to be told.
+            Remedy::List if follower.version.take().is_some() => return Some(wait),
+            Remedy::Page => {
+                tracing::info!(kind, %error, "the API server doesn't stream this list; paging");
+                course.way = Way::Pages;
+                return Some(Duration::ZERO);
+            }
+            Remedy::Unserved if course.path + 1 < self.resource.paths.len() => {
+                course.path += 1;
+                return Some(Duration::ZERO);
+            }
+            Remedy::Unserved | Remedy::Refused if self.presence == Presence::Optional => {
+                // What was known of it stays.
+                course.path = 0;
+                follower.context.listed().await;
+                wait = ASK_AGAIN;
+                if remedy == Remedy::Unserved {
+                    return Some(wait);
                 }
             }
-            if !batch.is_empty() && events.send(batch).await.is_err() {
-                return false;
-            }
-            if complete && !std::mem::replace(listed, true) {
-                first.done().await;
-            }
-            if unserved {
-                return true;
-            }
+            Remedy::Elsewhere => follower.context.servers.failed(connection).await,
+            Remedy::List | Remedy::Unserved | Remedy::Refused | Remedy::Again => {}
         }
+        if remedy == Remedy::Again && course.errors >= DOUBT {
+            course.errors = 0;
+            follower.version = None;
+        }
+        if streaming && course.errors >= CUT {
+            course.way = Way::Pages;
+        }
+        // What helps at once is not worth a word.
+        if course.errors > 1 || remedy != Remedy::Elsewhere {
+            self.tell(error, follower, course).await?;
+        }
+        Some(wait.max(error.retry_after().unwrap_or_default()))
     }
 
-    fn is_unserved(&self, error: &watcher::Error) -> bool {
-        let answer = match error {
-            watcher::Error::InitialListFailed(kube::Error::Api(status))
-            | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status,
-            _ => return false,
-        };
-        self.presence == Presence::Optional && answer.is_not_found()
-    }
-
-    /// A problem, unless it is what was told last. That a watch ran into its end or has to list
-    /// anew is nothing to tell.
-    fn problem(&self, error: &watcher::Error, told: &mut String) -> Option<Event> {
-        if matches!(error, watcher::Error::WatchError(status) if status.code == 410) {
-            return None;
-        }
+    /// Tells of `error`, unless it is what was told last.
+    async fn tell(
+        &self,
+        error: &WatchError,
+        follower: &Follower<W, T>,
+        course: &mut Course,
+    ) -> Option<()> {
         let reason = error.to_string();
-        if *told == reason {
-            return None;
+        if course.told == reason {
+            return Some(());
         }
-        told.clone_from(&reason);
-        Some(Event::Problem(Problem {
-            location: None,
-            object: None,
-            field: String::new(),
-            value: self.kind.to_owned(),
-            trouble: Trouble::Api { reason: reason.into() },
-        }))
-    }
-}
-
-/// Counts first lists.
-#[derive(Clone)]
-pub(super) struct FirstLists {
-    left: Arc<AtomicUsize>,
-    events: mpsc::Sender<Vec<Event>>,
-}
-
-impl FirstLists {
-    /// `count` lists are to come; [`Event::Synced`] goes to `events` after the last.
-    pub(super) fn of(count: usize, events: mpsc::Sender<Vec<Event>>) -> Self {
-        Self { left: Arc::new(AtomicUsize::new(count)), events }
-    }
-
-    /// One of them is complete, and was sent.
-    pub(super) async fn done(&self) {
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Who doesn't listen doesn't need to know.
-            let _ = self.events.send(vec![Event::Synced]).await;
-        }
+        course.told.clone_from(&reason);
+        let problem = problem(self.resource.kind, reason);
+        follower.context.outlet.send(vec![Event::Problem(problem)]).await.ok()
     }
 }

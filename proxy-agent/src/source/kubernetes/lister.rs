@@ -1,10 +1,8 @@
-//! From a watcher's events to ours, for one kind: what a complete list lacks is gone.
+//! From what an API server tells of one kind to events: what a complete list lacks is gone.
 //!
 //! Pure: no client, no clock.
 
 use std::collections::BTreeSet;
-
-use kube::runtime::watcher;
 
 use crate::{
     model::{Object, Problem},
@@ -16,6 +14,24 @@ use crate::{
 
 /// How objects of a kind become ours.
 pub(super) type Convert<K, T> = fn(&mut Converter, &K) -> Converted<T>;
+
+/// What an API server tells of a kind.
+#[derive(Clone, Debug)]
+pub(super) enum Told<K> {
+    /// A list begins; what an earlier one had told counts no more if it wasn't complete.
+    Begun,
+    /// An object of the list.
+    Listed(K),
+    /// That was all. Where something of the list could not be read, what it lacks is not gone.
+    Complete {
+        /// Whether everything could be read.
+        whole: bool,
+    },
+    /// An object is new, or looks like this now.
+    Changed(K),
+    /// An object is gone.
+    Gone(K),
+}
 
 pub(super) struct Lister<K, T: Object> {
     convert: Convert<K, T>,
@@ -42,14 +58,13 @@ impl<K, T: Object> Lister<K, T> {
         }
     }
 
-    /// Takes in `event`; what it comes to is appended to `events`. Whether a list is complete with
-    /// it.
-    pub(super) fn take(&mut self, event: watcher::Event<K>, events: &mut Vec<Event>) -> bool {
-        match event {
-            watcher::Event::Init => {
+    /// Takes in what was told; what it comes to is appended to `events`.
+    pub(super) fn take(&mut self, told: Told<K>, events: &mut Vec<Event>) {
+        match told {
+            Told::Begun => {
                 self.listing = Some(Listing { listed: BTreeSet::new(), events: Vec::new() });
             }
-            watcher::Event::InitApply(object) => {
+            Told::Listed(object) => {
                 let (object, problems) = (self.convert)(&mut self.converter, &object);
                 if let Some(listing) = &mut self.listing {
                     listing.events.extend(problems.into_iter().map(Event::Problem));
@@ -59,16 +74,19 @@ impl<K, T: Object> Lister<K, T> {
                     }));
                 }
             }
-            watcher::Event::InitDone => {
-                let Some(listing) = self.listing.take() else { return false };
-                events.extend(listing.events);
-                for gone in self.known.difference(&listing.listed) {
-                    events.push((self.event)(Change::Deleted(gone.clone())));
+            Told::Complete { whole } => {
+                let Some(mut listing) = self.listing.take() else { return };
+                events.append(&mut listing.events);
+                if whole {
+                    for gone in self.known.difference(&listing.listed) {
+                        events.push((self.event)(Change::Deleted(gone.clone())));
+                    }
+                    self.known = listing.listed;
+                } else {
+                    self.known.append(&mut listing.listed);
                 }
-                self.known = listing.listed;
-                return true;
             }
-            watcher::Event::Apply(object) => {
+            Told::Changed(object) => {
                 let (object, problems) = (self.convert)(&mut self.converter, &object);
                 events.extend(problems.into_iter().map(Event::Problem));
                 events.extend(object.map(|object| {
@@ -76,7 +94,7 @@ impl<K, T: Object> Lister<K, T> {
                     (self.event)(Change::Applied(object))
                 }));
             }
-            watcher::Event::Delete(object) => {
+            Told::Gone(object) => {
                 let (object, _): (_, Vec<Problem>) = (self.convert)(&mut self.converter, &object);
                 events.extend(object.map(|object| {
                     self.known.remove(&object.key());
@@ -84,17 +102,15 @@ impl<K, T: Object> Lister<K, T> {
                 }));
             }
         }
-        false
     }
 }
 
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::Node as ApiNode;
-    use kube::runtime::watcher;
     use serde_json::json;
 
-    use super::Lister;
+    use super::{Lister, Told};
     use crate::{
         model::Node,
         source::{Change, Event, convert::Converter},
@@ -111,7 +127,7 @@ mod tests {
     /// What `events` come to.
     fn told(
         lister: &mut Lister<ApiNode, Node>,
-        events: impl IntoIterator<Item = watcher::Event<ApiNode>>,
+        events: impl IntoIterator<Item = Told<ApiNode>>,
     ) -> Vec<String> {
         let mut told = Vec::new();
         for event in events {
@@ -125,10 +141,10 @@ mod tests {
         told.iter().map(word).collect()
     }
 
-    fn list(names: &[&str]) -> Vec<watcher::Event<ApiNode>> {
-        let mut events = vec![watcher::Event::Init];
-        events.extend(names.iter().map(|name| watcher::Event::InitApply(node(name))));
-        events.push(watcher::Event::InitDone);
+    fn list(names: &[&str]) -> Vec<Told<ApiNode>> {
+        let mut events = vec![Told::Begun];
+        events.extend(names.iter().map(|name| Told::Listed(node(name))));
+        events.push(Told::Complete { whole: true });
         events
     }
 
@@ -136,8 +152,8 @@ mod tests {
     fn what_a_complete_list_lacks_is_gone() {
         let mut lister = lister();
         assert_eq!(told(&mut lister, list(&["a", "b"])), ["+a", "+b"]);
-        assert_eq!(told(&mut lister, [watcher::Event::Apply(node("c"))]), ["+c"]);
-        assert_eq!(told(&mut lister, [watcher::Event::Delete(node("a"))]), ["-a"]);
+        assert_eq!(told(&mut lister, [Told::Changed(node("c"))]), ["+c"]);
+        assert_eq!(told(&mut lister, [Told::Gone(node("a"))]), ["-a"]);
         assert_eq!(told(&mut lister, list(&["b"])), ["+b", "-c"]);
         assert_eq!(told(&mut lister, list(&[])), ["-b"]);
     }
@@ -146,8 +162,17 @@ mod tests {
     fn a_list_that_is_not_complete_takes_nothing_away() {
         let mut lister = lister();
         told(&mut lister, list(&["a", "b"]));
-        let begun = [watcher::Event::Init, watcher::Event::InitApply(node("b"))];
+        let begun = [Told::Begun, Told::Listed(node("b"))];
         assert_eq!(told(&mut lister, begun), Vec::<String>::new());
         assert_eq!(told(&mut lister, list(&["a", "b", "c"])), ["+a", "+b", "+c"]);
+    }
+
+    #[test]
+    fn a_list_with_something_unreadable_takes_nothing_away() {
+        let mut lister = lister();
+        told(&mut lister, list(&["a", "b"]));
+        let begun = [Told::Begun, Told::Listed(node("c")), Told::Complete { whole: false }];
+        assert_eq!(told(&mut lister, begun), ["+c"]);
+        assert_eq!(told(&mut lister, list(&["c"])), ["+c", "-a", "-b"]);
     }
 }

@@ -3,34 +3,67 @@
 //!
 //! What is not ours is left out by the server (label and field selectors), what does not decide how
 //! traffic goes is left out on arrival. A list counts when it is complete: what it lacks is gone
-//! then, and not before. While the server can't be reached, or answers with errors, everything
-//! known stays. Permissions needed: list and watch of these kinds (SEMANTICS §8).
+//! then, and not before. While no server can be reached, or answers with errors, everything known
+//! stays. Permissions needed: list and watch of these kinds (SEMANTICS §8).
+//!
+//! | file | what |
+//! |---|---|
+//! | `feed.rs` | one kind, followed for ever: what to do about each error |
+//! | `follow.rs` | one list or one watch, to its end |
+//! | `lister.rs` | what a complete list lacks is gone |
+//! | `wire.rs`, `resource.rs` | what is read of objects, what is asked for |
+//! | `servers.rs`, `learned.rs` | which server is asked |
+//! | `access.rs` | how to speak with it |
+//!
+//! kube-rs' own watcher is not used: it lists in one way for ever, takes a watch that a server
+//! closes at once up again without a pause, and knows one server.
 //!
 //! Called by the agent when it serves a cluster. What objects mean is decided elsewhere.
 
+mod access;
+mod backoff;
+pub mod events;
 mod feed;
+mod first_lists;
+mod follow;
+mod learned;
 mod lister;
+mod resource;
+mod servers;
+mod trouble;
+mod wire;
 
-use std::{convert::Infallible, path::Path, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use k8s_openapi::api::{
-    core::v1::{Node, Service},
-    discovery::v1::EndpointSlice,
-    networking::v1::ServiceCIDR,
-};
-use kube::{
-    Api, Client, Config,
-    config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
-    runtime::watcher,
-};
-use tokio::sync::mpsc;
+use http::Uri;
+use kube::config::{InferConfigError, KubeconfigError};
+
+use crate::{checkpoint::Checkpoint, events::Notices, metrics::Metrics};
 
 use super::{
-    Event,
+    Event, Outlet,
     convert::{Converter, HEADLESS_LABEL, PROXY_LABEL, SERVICE_NAME_LABEL},
 };
 
-use feed::{Feed, FirstLists, Presence};
+pub use access::Access;
+
+use feed::{Feed, Presence};
+use first_lists::{Context, Patience};
+use resource::Resource;
+use servers::Servers;
+use wire::{WireEndpointSlice, WireNode, WireService, WireServiceCidr};
+
+/// A cluster, and the ways to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Credentials.
+    pub access: Access,
+    /// `--api-server`: servers to ask, the best first. Where none is named it is the one of the
+    /// configuration.
+    pub servers: Vec<Uri>,
+    /// Where the cluster's own servers are written down.
+    pub checkpoint: Option<Checkpoint>,
+}
 
 /// Why the API server could not be followed at all.
 #[derive(Debug, thiserror::Error)]
@@ -46,80 +79,110 @@ pub enum KubernetesError {
     /// No client can be made of the configuration.
     #[error("no client can be made of the cluster's configuration: {0}")]
     Client(#[from] kube::Error),
+    /// Credentials didn't come.
+    #[error("the credentials' plugin took longer than {after:?}")]
+    Plugin {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// Making a client has panicked.
+    #[error("making a client of the cluster's configuration: {0}")]
+    Task(#[source] tokio::task::JoinError),
     /// Nobody receives events any more.
     #[error("nobody receives the events of the API server")]
     Closed,
 }
 
-/// A client for the cluster that `kubeconfig` names; without it the one that `KUBECONFIG` names, or
-/// the one that this process runs in.
+/// Lists and watches for ever. A list arrives as one batch; [`Event::Synced`] follows when every
+/// kind has been listed once. `notices` are published as Events.
 ///
 /// # Errors
-/// When there is no usable configuration. The server isn't asked anything yet.
-pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, KubernetesError> {
-    let config = match kubeconfig {
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path)?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
-        }
-        None => Config::infer().await?,
-    };
-    Ok(Client::try_from(config)?)
+/// When there is no usable configuration, or when the receiver is gone.
+pub async fn run(
+    cluster: Cluster,
+    node_name: Arc<str>,
+    outlet: Outlet,
+    metrics: Metrics,
+    notices: Notices,
+) -> Result<Infallible, KubernetesError> {
+    let servers = Servers::new(cluster, outlet.clone(), metrics.clone());
+    serve(servers, node_name, outlet, metrics, notices, Patience::default()).await
 }
 
-/// Lists and watches for ever. A list arrives as one batch; [`Event::Synced`] follows when every
-/// kind has been listed once.
-///
-/// # Errors
-/// When the receiver is gone.
-pub async fn run(
-    client: Client,
+async fn serve(
+    servers: Servers,
     node_name: Arc<str>,
-    events: mpsc::Sender<Vec<Event>>,
+    outlet: Outlet,
+    metrics: Metrics,
+    notices: Notices,
+    patience: Patience,
 ) -> Result<Infallible, KubernetesError> {
+    // A mistake in the configuration is told before anything is tried.
+    servers.config().await?;
     let ours = format!("!{PROXY_LABEL},!{HEADLESS_LABEL}");
-    let first = FirstLists::of(4, events.clone());
-    let services = Feed::<Service, _> {
-        api: Api::all(client.clone()),
-        config: watcher::Config::default().labels(&ours),
-        kind: "Services",
+    let resource = |kind, paths, labels, fields| Resource { kind, paths, labels, fields };
+    let services = Feed::<WireService, _> {
+        resource: resource("Services", &["/api/v1/services"], Some(ours.clone()), None),
         presence: Presence::Required,
         convert: Converter::service,
         event: Event::Service,
     };
-    let slices = Feed::<EndpointSlice, _> {
-        api: Api::all(client.clone()),
-        config: watcher::Config::default().labels(&format!("{ours},{SERVICE_NAME_LABEL}")),
-        kind: "EndpointSlices",
+    let slices = Feed::<WireEndpointSlice, _> {
+        resource: resource(
+            "EndpointSlices",
+            &["/apis/discovery.k8s.io/v1/endpointslices"],
+            Some(format!("{ours},{SERVICE_NAME_LABEL}")),
+            None,
+        ),
         presence: Presence::Required,
         convert: Converter::endpoint_slice,
         event: Event::EndpointSlice,
     };
-    let node = Feed::<Node, _> {
-        api: Api::all(client.clone()),
-        config: watcher::Config::default().fields(&format!("metadata.name={node_name}")),
-        kind: "the Node",
+    let node = Feed::<WireNode, _> {
+        resource: resource(
+            "the Node",
+            &["/api/v1/nodes"],
+            None,
+            Some(format!("metadata.name={node_name}")),
+        ),
         presence: Presence::Required,
         convert: Converter::node,
         event: Event::Node,
     };
-    let cidrs = Feed::<ServiceCIDR, _> {
-        api: Api::all(client),
-        config: watcher::Config::default(),
-        kind: "ServiceCIDRs",
-        // Served since Kubernetes 1.33; elsewhere addresses that no Service owns aren't dropped.
+    let cidrs = Feed::<WireServiceCidr, _> {
+        // Served since Kubernetes 1.33 (beta since 1.31); elsewhere addresses that no Service owns
+        // aren't dropped.
+        resource: resource(
+            "ServiceCIDRs",
+            &[
+                "/apis/networking.k8s.io/v1/servicecidrs",
+                "/apis/networking.k8s.io/v1beta1/servicecidrs",
+            ],
+            None,
+            None,
+        ),
         presence: Presence::Optional,
         convert: Converter::service_cidr,
         event: Event::ServiceCidr,
     };
-    tokio::join!(
-        services.run(&first, &events),
-        slices.run(&first, &events),
-        node.run(&first, &events),
-        cidrs.run(&first, &events),
-    );
+    let [for_services, for_slices, for_node, for_cidrs] =
+        Context::of(&servers, &outlet, &metrics, patience);
+    let feeds = async {
+        tokio::join!(
+            services.run(for_services),
+            slices.run(for_slices),
+            node.run(for_node),
+            cidrs.run(for_cidrs),
+        )
+    };
+    tokio::select! {
+        _ = feeds => {}
+        () = events::publish(&servers, &node_name, notices, &metrics) => {}
+    }
     Err(KubernetesError::Closed)
 }
 
+#[cfg(test)]
+mod fake;
 #[cfg(test)]
 mod tests;

@@ -19,9 +19,9 @@ mod watch;
 
 use std::{convert::Infallible, io, path::PathBuf, thread};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::Event;
+use super::Outlet;
 
 pub use catalog::{Catalog, Writer};
 pub use once::read;
@@ -40,14 +40,11 @@ pub enum ManifestsError {
 }
 
 /// Reads `directory` and follows it for ever. Each batch of events is what was seen at once;
-/// [`Event::Synced`] ends the first. A directory that isn't there yet is waited for.
+/// [`super::Event::Synced`] ends the first. A directory that isn't there yet is waited for.
 ///
 /// # Errors
 /// When the receiver is gone.
-pub async fn run(
-    directory: PathBuf,
-    events: mpsc::Sender<Vec<Event>>,
-) -> Result<Infallible, ManifestsError> {
+pub async fn run(directory: PathBuf, events: Outlet) -> Result<Infallible, ManifestsError> {
     let (ended, end) = oneshot::channel::<()>();
     // File systems block; a thread of its own keeps that away from everything else.
     thread::Builder::new()
@@ -62,7 +59,7 @@ pub async fn run(
     Err(ManifestsError::Closed)
 }
 
-fn follow(directory: PathBuf, events: &mpsc::Sender<Vec<Event>>) {
+fn follow(directory: PathBuf, events: &Outlet) {
     let (mut follower, mut batch) = Follower::new(directory);
     while !events.is_closed() {
         batch.extend(follower.look());

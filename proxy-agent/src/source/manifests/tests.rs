@@ -8,14 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
-
-use crate::source::{Change, Event};
+use crate::source::{Change, Event, Inlet, channel};
 
 /// A directory that is followed.
 struct Followed {
     root: tempfile::TempDir,
-    events: mpsc::Receiver<Vec<Event>>,
+    events: Inlet,
 }
 
 fn service(name: &str, address: &str) -> String {
@@ -29,7 +27,7 @@ impl Followed {
     fn new(prepare: impl FnOnce(&Path)) -> (Self, Vec<String>) {
         let root = tempfile::tempdir().unwrap();
         prepare(root.path());
-        let (sender, events) = mpsc::channel(64);
+        let (sender, events) = channel(64);
         let directory = root.path().join("manifests");
         std::thread::spawn(move || super::follow(directory, &sender));
         let mut followed = Self { root, events };
@@ -48,8 +46,8 @@ impl Followed {
         while !told.iter().any(|told| told == last) {
             assert!(Instant::now() < deadline, "{last:?} was not told, but {told:?}");
             match self.events.try_recv() {
-                Ok(events) => told.extend(events.iter().map(word)),
-                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                Some(batch) => told.extend(batch.events.iter().map(word)),
+                None => std::thread::sleep(Duration::from_millis(1)),
             }
         }
         told
@@ -58,7 +56,7 @@ impl Followed {
     /// Nothing is told for a while.
     fn quiet(&mut self) {
         std::thread::sleep(Duration::from_millis(200));
-        let told = self.events.try_recv().unwrap_or_default();
+        let told = self.events.try_recv().map(|batch| batch.events).unwrap_or_default();
         assert_eq!(told, []);
     }
 }
@@ -171,7 +169,7 @@ fn a_directory_that_is_gone_takes_nothing_and_one_that_comes_is_read() {
     let root = followed.root.path().to_path_buf();
     fs::rename(root.join("manifests"), root.join("away")).unwrap();
     std::thread::sleep(Duration::from_millis(200));
-    let told = followed.events.try_recv().unwrap();
+    let told = followed.events.try_recv().unwrap().events;
     assert_eq!(told.len(), 1);
     assert!(word(&told[0]).starts_with("! --manifests is \""), "{}", word(&told[0]));
     fs::create_dir(root.join("manifests")).unwrap();
@@ -184,7 +182,7 @@ fn a_directory_that_is_gone_takes_nothing_and_one_that_comes_is_read() {
 #[test]
 fn a_directory_that_is_not_there_yet_is_waited_for() {
     let root = tempfile::tempdir().unwrap();
-    let (sender, events) = mpsc::channel(64);
+    let (sender, events) = channel(64);
     let directory = root.path().join("manifests");
     std::thread::spawn(move || super::follow(directory, &sender));
     let mut followed = Followed { root, events };
@@ -200,7 +198,7 @@ fn a_file_that_broke_keeps_its_objects() {
     let (mut followed, _) = Followed::new(one_file);
     fs::write(followed.path("web.yaml"), "kind: [\n").unwrap();
     std::thread::sleep(Duration::from_millis(100));
-    let told = followed.events.try_recv().unwrap();
+    let told = followed.events.try_recv().unwrap().events;
     assert_eq!(told.len(), 1);
     assert!(word(&told[0]).contains("web.yaml, document 1, line "), "{}", word(&told[0]));
     fs::write(followed.path("web.yaml"), service("web", "10.96.0.2")).unwrap();
