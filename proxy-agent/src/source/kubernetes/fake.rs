@@ -41,8 +41,8 @@ pub(super) struct Resource {
     /// Pages of the list, in order; a number is the status of an error instead.
     pub(super) pages: Vec<Result<Vec<Value>, u16>>,
     pub(super) streaming: Streaming,
-    /// Everything that watches tell, from the first on.
-    told: Vec<String>,
+    /// Everything that watches tell, from the first on; nothing for a version that is forgotten.
+    told: Vec<Option<String>>,
     /// Watches from a version before this one are told that it is gone.
     compacted: usize,
 }
@@ -118,22 +118,20 @@ impl Fake {
             let mut object = object.clone();
             object["metadata"]["resourceVersion"] =
                 json!((LISTED + resource.told.len() + 1).to_string());
-            resource.told.push(json!({"type": event, "object": object}).to_string());
+            resource.told.push(Some(json!({"type": event, "object": object}).to_string()));
         });
     }
 
     /// A line of a watch as it is.
     pub(super) fn tell_raw(&self, kind: &'static str, line: &str) {
-        self.change(kind, |resource| resource.told.push(line.to_owned()));
+        self.change(kind, |resource| resource.told.push(Some(line.to_owned())));
     }
 
     /// Forgets what was told: who watches from before is sent away.
     pub(super) fn compact(&self, kind: &'static str) {
         self.change(kind, |resource| {
             resource.compacted = LISTED + resource.told.len() + 1;
-            let metadata = json!({"resourceVersion": resource.compacted.to_string()});
-            let object = json!({"kind": "X", "apiVersion": "v1", "metadata": metadata});
-            resource.told.push(json!({"type": "BOOKMARK", "object": object}).to_string());
+            resource.told.push(None);
         });
     }
 
@@ -355,7 +353,7 @@ async fn tell(
     }
     loop {
         let told = state.lock().unwrap().resources[kind].told.clone();
-        for line in told.iter().skip(next) {
+        for line in told.iter().skip(next).flatten() {
             chunk(stream, line).await?;
         }
         next = next.max(told.len());

@@ -185,4 +185,6 @@ async fn serve(
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod servers_tests;
+#[cfg(test)]
 mod tests;
