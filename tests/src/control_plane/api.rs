@@ -3,7 +3,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::{Method, Request};
 use kube::{
@@ -68,7 +68,7 @@ impl Api {
     pub fn text(&self, path: &str) -> Result<String> {
         let request = Request::get(path).body(Vec::new())?;
         let client = self.client.clone();
-        wait(&self.runtime, async move { Ok(client.request_text(request).await?) })
+        wait(&self.runtime, async move { client.request_text(request).await.map_err(plain) })
     }
 
     /// An object of `kind` in the lab's namespace, or in none.
@@ -136,7 +136,9 @@ impl Api {
                 .map(|request| {
                     let client = client.clone();
                     let shown = format!("{} {}", request.method(), request.uri());
-                    async move { client.request_text(request).await.with_context(|| shown) }
+                    async move {
+                        client.request_text(request).await.map_err(plain).with_context(|| shown)
+                    }
                 })
                 .buffer_unordered(CONCURRENCY)
                 .try_for_each(|_| async { Ok(()) })
@@ -157,6 +159,14 @@ fn request(
     }
     let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body)? };
     Ok(request.body(body)?)
+}
+
+/// What the server said, where it said something.
+fn plain(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow!("{} ({})", status.message, status.code),
+        other => other.into(),
+    }
 }
 
 /// Does `work` on the runtime's own thread: there alone sockets are the namespace's.

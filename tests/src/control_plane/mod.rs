@@ -9,6 +9,7 @@ mod access;
 mod api;
 mod certificates;
 mod etcd;
+mod kube_proxy;
 mod objects;
 mod programs;
 mod server;
@@ -31,6 +32,7 @@ use certificates::{AUTHORITY, Certificates};
 
 pub use access::{AGENT, AGENT_NAMESPACE, agent_role};
 pub use api::Api;
+pub use kube_proxy::KubeProxy;
 pub use programs::Etcd;
 
 /// Starting takes seconds of CPU time, which others may want too.
@@ -74,7 +76,7 @@ impl ControlPlane {
         let directory = lab.directory().join("control-plane");
         std::fs::create_dir(&directory)?;
         let mut addresses = host.addresses().both().to_vec();
-        addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        addresses.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), Self::link_address().parse()?]);
         let certificates = Certificates::make(directory.join("certificates"), &addresses)?;
         let access = Access::make(&directory, certificates.path(AUTHORITY))?;
         let local = format!("https://127.0.0.1:{PORT}");

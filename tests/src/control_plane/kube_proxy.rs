@@ -1,0 +1,119 @@
+//! The real kube-proxy, in nftables mode, for a node of the lab: in a network namespace of its own
+//! that has the node's addresses and no traffic. What it decided is read from its rules.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use super::{ControlPlane, PORT, programs::program};
+use crate::{Family, NetNs, Node, Process, process::enter_namespace};
+
+/// The link between the control plane and kube-proxy: no address of the lab.
+const LINK: (&str, &str) = ("192.0.2.1", "192.0.2.2");
+
+/// A running kube-proxy.
+pub struct KubeProxy {
+    process: Process,
+    namespace: Arc<NetNs>,
+    log: PathBuf,
+}
+
+impl ControlPlane {
+    /// The address of the API server on the link to kube-proxy.
+    pub(super) fn link_address() -> &'static str {
+        LINK.0
+    }
+
+    /// Starts kube-proxy for `node`, and doesn't wait. `settings` are fields of its configuration.
+    pub fn start_kube_proxy(&self, node: &Node, settings: &Value) -> Result<KubeProxy> {
+        let namespace = Arc::new(NetNs::create(self.directory.join("kube-proxy.netns"))?);
+        let path = namespace.path().display();
+        self.host.namespace().ip(&format!(
+            "link add name kube-proxy type veth peer name control netns {path}
+             address add {}/30 dev kube-proxy
+             link set kube-proxy up",
+            LINK.0
+        ))?;
+        let mut lines = format!(
+            "address add {}/30 dev control
+             link set control up\n",
+            LINK.1
+        );
+        for family in Family::BOTH {
+            lines += &format!("address add {} dev lo\n", node.address(family));
+        }
+        namespace.ip(&lines)?;
+
+        let url = format!("https://{}:{PORT}", LINK.0);
+        let kubeconfig = self.write_kubeconfig("kube-proxy", &self.access.administrator(&url))?;
+        let file = self.directory.join("kube-proxy.yaml");
+        fs::write(&file, configuration(node, &kubeconfig.display().to_string(), settings))?;
+        let log = self.log("kube-proxy");
+        let output = File::create(&log)?;
+        let mut command = Command::new(program("kube-proxy")?);
+        command
+            .arg(format!("--config={}", file.display()))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        enter_namespace(&mut command, &namespace)?;
+        let process = Process::start("kube-proxy", &mut command)?;
+        Ok(KubeProxy { process, namespace, log })
+    }
+}
+
+/// A KubeProxyConfiguration for `node`. JSON is YAML.
+fn configuration(node: &Node, kubeconfig: &str, settings: &Value) -> String {
+    let mut configuration = json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": "nftables",
+        "hostnameOverride": node.name(),
+        "clientConnection": { "kubeconfig": kubeconfig, "qps": 100, "burst": 200 },
+        // The pods of this node are those that count as local.
+        "detectLocalMode": "ClusterCIDR",
+        "clusterCIDR": node.pod_cidrs().join(","),
+        "nodePortAddresses": ["0.0.0.0/0", "::/0"],
+        "nftables": { "minSyncPeriod": "10ms", "syncPeriod": "30s" },
+        // The kernel's limits are not a namespace's to change.
+        "conntrack": {
+            "maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
+        },
+    });
+    for (field, value) in settings.as_object().into_iter().flatten() {
+        configuration[field] = value.clone();
+    }
+    configuration.to_string()
+}
+
+impl KubeProxy {
+    /// The rules of `family`, as `nft -j list table` has them.
+    pub fn rules(&self, family: Family) -> Result<Value> {
+        let family = if family == Family::V4 { "ip" } else { "ip6" };
+        let mut command = Command::new("nft");
+        command.args(["-j", "list", "table", family, "kube-proxy"]);
+        enter_namespace(&mut command, &self.namespace)?;
+        let output = command.output().context("cannot run nft: install nftables")?;
+        if !output.status.success() {
+            bail!("nft: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(&self.log)?)
+    }
+}
