@@ -14,7 +14,7 @@ use crate::process;
 const LAB: &str = "tests";
 
 /// Its test executables that run a control plane of Kubernetes, or helm.
-const WITH_TOOLS: &[&str] = &["api_server", "chart"];
+const WITH_TOOLS: &[&str] = &["api_server", "oracle", "chart"];
 
 /// A test executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
