@@ -4,7 +4,7 @@
 
 use proxy_common::{
     BackendFlags, BackendId, Be16, Config, ConfigOptions, DeviceRole, DropReason, Flow, FlowFlags,
-    FlowKind, Frontend, Protocol, Service, ServiceFlags, ServiceId, Tuple,
+    FlowKind, Frontend, Nanoseconds, Protocol, Service, ServiceFlags, ServiceId, Tuple,
 };
 
 use crate::{
@@ -17,9 +17,9 @@ use crate::{
     verdict::Verdict,
 };
 
-/// How many ports are tried before a packet is given up. Of a range that is nine tenths full, one
-/// flow in thirty fails so, and its opener tries again.
-const PORT_ATTEMPTS: u32 = 32;
+/// How many ports are tried before one is taken from a new flow, or the packet is given up. Of a range
+/// that is nine tenths full, one flow in five finds none so, and its opener tries again.
+const PORT_ATTEMPTS: u32 = 16;
 
 /// Whether the packets of a new flow need another source where they go out. Nobody else decides this.
 ///
@@ -51,7 +51,8 @@ pub fn is_needed(
 }
 
 /// Decides the source of the pending half under `key`, into `found`: reserves a port at the device's address by
-/// inserting the reply half, then replaces the pending half.
+/// inserting the reply half, then replaces the pending half. Where every port that is tried has a flow,
+/// the longest unseen one among the new flows makes room.
 ///
 /// Concurrency: two CPUs may decide for two packets of one flow at the same time. Each reserves a
 /// port of its own, the later one's half stays, and answers to both ports find the client; the half
@@ -88,30 +89,65 @@ where
         key.protocol,
     );
     half.write((key.source, key.source_port, key.destination_port), FlowFlags::REPLY);
+    let mut oldest = Nanoseconds::new(u64::MAX);
+    let mut oldests_port = Be16::ZERO;
+    let mut reserved = false;
     for _ in 0..PORT_ATTEMPTS {
         if !keeps_port {
             reply_key.destination_port = masquerade_port(config, env.random());
         }
-        if is_free(env, &reply_key)
-            && end_if_closed(env, Hook::Ingress, &reply_key)
-            && env.insert_flow(FlowTable::NewDst, &reply_key, &half, Insert::Keep)
-        {
-            let port = reply_key.destination_port;
-            half.write((address, port, key.destination_port), FlowFlags::empty());
-            half.packets = packets;
-            half.bytes = bytes;
-            if !env.insert_flow(FlowTable::NewSrc, key, &half, Insert::Replace) {
-                env.remove_flow(FlowTable::NewDst, &reply_key);
-                return Verdict::drop(DropReason::FlowTableFull);
+        if is_free(env, &reply_key) && end_if_closed(env, Hook::Ingress, &reply_key) {
+            if env.insert_flow(FlowTable::NewDst, &reply_key, &half, Insert::Keep) {
+                reserved = true;
+                break;
             }
-            *found = Rewrite { address, port, other_port: key.destination_port };
-            return Verdict::TRANSLATED;
+            let last_seen = env.with_flow(FlowTable::NewDst, &reply_key, |flow| flow.last_seen);
+            if let Some(last_seen) = last_seen
+                && last_seen < oldest
+            {
+                oldest = last_seen;
+                oldests_port = reply_key.destination_port;
+            }
         }
         if keeps_port {
             break;
         }
     }
-    Verdict::drop(DropReason::MasqueradePortsExhausted)
+    if !reserved {
+        if keeps_port || oldests_port == Be16::ZERO {
+            return Verdict::drop(DropReason::MasqueradePortsExhausted);
+        }
+        reply_key.destination_port = oldests_port;
+        evict(env, &reply_key);
+        if !env.insert_flow(FlowTable::NewDst, &reply_key, &half, Insert::Replace) {
+            return Verdict::drop(DropReason::FlowTableFull);
+        }
+    }
+    let port = reply_key.destination_port;
+    half.write((address, port, key.destination_port), FlowFlags::empty());
+    half.packets = packets;
+    half.bytes = bytes;
+    if !env.insert_flow(FlowTable::NewSrc, key, &half, Insert::Replace) {
+        env.remove_flow(FlowTable::NewDst, &reply_key);
+        return Verdict::drop(DropReason::FlowTableFull);
+    }
+    *found = Rewrite { address, port, other_port: key.destination_port };
+    Verdict::TRANSLATED
+}
+
+/// Takes its port from the new flow whose reply half is under `reply_key`: there are fewer ports than
+/// new flows that a flood opens, and it is not to keep others out. A flow that is settled keeps its own.
+/// Where the other flow is more than a flood's, its next packet finds another port.
+#[inline(never)]
+fn evict<A, E>(env: &E, reply_key: &Tuple<A>)
+where
+    A: Network,
+    E: Maps<A>,
+{
+    let key = env.with_flow(FlowTable::NewDst, reply_key, |flow| flow.src_key(reply_key));
+    if let Some(key) = key {
+        env.remove_flow(FlowTable::NewSrc, &key);
+    }
 }
 
 /// Whether neither a Service nor a process of the node waits for packets with `reply_key` as their

@@ -64,36 +64,43 @@ fn all_four_directions_are_translated<A: Cast>() {
     assert_eq!((forward.packets, reply.packets), (2, 2));
 }
 
+/// Connects the pod to itself; returns the address and port that it sees.
+fn connect<A: Cast>(stage: &Stage, port: u16) -> End<A> {
+    let masqueraded = open::<A>(stage, port);
+    let agreed = |from, to| tcp_syn::<A>(from, to).ack().packet();
+    stage.translated::<A>(Ingress, &agreed(backend(), masqueraded));
+    stage.translated::<A>(Egress, &agreed(backend(), itself(port)));
+    stage.translated::<A>(Ingress, &tcp(itself::<A>(port), frontend()).ack().packet());
+    masqueraded
+}
+
 fn a_masquerade_port_is_nobody_elses<A: Cast>() {
     let mut stage = Stage::with_service::<A>().with_node_address::<A>();
     stage.machine.config.masquerade_port_count = 2;
-    let one = open::<A>(&stage, 1000);
-    // The first choice may be taken; within eight attempts the other port is found or the packet
-    // is dropped, but never is a port given twice.
-    let mut ports_seen = vec![one.1];
-    for port in 1001..1050 {
-        let syn = |to| tcp_syn(itself::<A>(port), to);
-        stage.translated::<A>(Ingress, &syn(frontend()).packet());
-        let (decision, out) = stage.send::<A>(Egress, &syn(backend()).packet());
-        if decision == proxy_ebpf::verdict::Decision::Translated {
-            ports_seen.push(ports::<A>(&out).0);
-        }
-    }
+    let mut ports_seen = [connect::<A>(&stage, 1000).1, connect::<A>(&stage, 1001).1];
     ports_seen.sort_unstable();
     assert_eq!(ports_seen, [61_000, 61_001]);
+    stage.counted(&[(Counter::FlowOpened, 2), (Counter::FlowSettled, 2)]);
+    for port in 1002..1010 {
+        let syn = |to| tcp_syn(itself::<A>(port), to);
+        stage.translates(Ingress, &syn(frontend()), &syn(backend()));
+        stage.counted(&[(Counter::FlowOpened, 1)]);
+        let reason = DropReason::MasqueradePortsExhausted;
+        stage.drops::<A>(Egress, &syn(backend()).packet(), reason);
+    }
 }
 
 fn when_no_port_is_left_the_packet_is_dropped<A: Cast>() {
     let mut stage = Stage::with_service::<A>().with_node_address::<A>();
     stage.machine.config.masquerade_port_count = 1;
-    open::<A>(&stage, 1000);
+    connect::<A>(&stage, 1000);
     let packet = |to| udp(itself::<A>(1000), to).packet();
     // Another protocol has ports of its own.
     stage.translated::<A>(Ingress, &packet(frontend()));
     stage.translated::<A>(Egress, &packet(backend()));
     let syn = |to| tcp_syn(itself::<A>(1001), to).packet();
     stage.translated::<A>(Ingress, &syn(frontend()));
-    stage.counted(&[(Counter::FlowOpened, 3)]);
+    stage.counted(&[(Counter::FlowOpened, 3), (Counter::FlowSettled, 1)]);
     stage.drops::<A>(Egress, &syn(backend()), DropReason::MasqueradePortsExhausted);
     // It stays undecided, so that it can be tried again.
     stage.drops::<A>(Egress, &syn(backend()), DropReason::MasqueradePortsExhausted);

@@ -2,7 +2,8 @@
 //! together and end together.
 
 use proxy_common::{
-    Be16, Counter, DropReason, FlowFlags, FrontendKind, Protocol, RejectReason, ServiceFlags,
+    Be16, Counter, DropReason, FlowFlags, FlowKind, FrontendKind, Nanoseconds, Protocol,
+    RejectReason, ServiceFlags,
 };
 use proxy_ebpf::{
     env::FlowTable,
@@ -20,6 +21,7 @@ for_both_families! {
     a_port_of_a_socket_of_the_node_is_not_taken
     a_node_port_is_not_taken
     every_port_serves_one_flow_to_an_endpoint
+    a_flood_keeps_nobody_from_a_port
     without_room_for_all_halves_none_is_settled
     a_syn_on_a_connection_that_has_ended_goes_elsewhere
     a_rst_that_nobody_believes_ends_nothing
@@ -54,6 +56,9 @@ fn a_port_of_a_socket_of_the_node_is_not_taken<A: Cast>() {
         stage.machine.bound_ports.insert((Be16::new(61_000), protocol));
         let out = stage.translated::<A>(Egress, &comes_in::<A>(&stage, protocol, 1000));
         assert_eq!(ports::<A>(&out).0, 61_001);
+        let other = if protocol == Protocol::TCP { Protocol::UDP } else { Protocol::TCP };
+        stage.machine.bound_ports.insert((Be16::new(61_001), other));
+        stage.machine.bound_ports.insert((Be16::new(61_001), protocol));
         let next = comes_in::<A>(&stage, protocol, 1001);
         stage.counted(&[(Counter::FlowOpened, 2)]);
         stage.drops::<A>(Egress, &next, DropReason::MasqueradePortsExhausted);
@@ -72,6 +77,7 @@ fn a_node_port_is_not_taken<A: Cast>() {
         let out = stage.translated::<A>(Egress, &comes_in::<A>(&stage, protocol, 1000));
         assert_eq!(ports::<A>(&out).0, 61_000);
     }
+    stage.offer((node::<A>(), 61_000), service(kind, ServiceFlags::empty()), &[here()]);
     let next = comes_in::<A>(&stage, Protocol::TCP, 1001);
     stage.counted(&[(Counter::FlowOpened, 3)]);
     stage.drops::<A>(Egress, &next, DropReason::MasqueradePortsExhausted);
@@ -93,6 +99,37 @@ fn every_port_serves_one_flow_to_an_endpoint<A: Cast>() {
     let flags = ServiceFlags::empty();
     stage.offer(load_balancer(), service(FrontendKind::LoadBalancer, flags), &[other]);
     stage.connected((outside::<A>().0, 3000), load_balancer(), other);
+}
+
+fn a_flood_keeps_nobody_from_a_port<A: Cast>() {
+    let mut stage = with_ports::<A>(8);
+    let established = stage.connected(outside(), node_port(), away());
+    for time in 1..200 {
+        stage.machine.now.set(Nanoseconds::new(time));
+        let packet = comes_in::<A>(&stage, Protocol::TCP, 1000 + u16::try_from(time).unwrap());
+        let out = stage.translated::<A>(Egress, &packet);
+        assert_ne!(ports::<A>(&out).0, established.1);
+    }
+    // Nobody has two ports, and no port has two flows.
+    let [dst, _, new_dst, new_src] = stage.halves::<A>();
+    let new = A::of(&stage.machine).new_src.borrow();
+    let resolved = new.values().filter(|flow| {
+        flow.kind == FlowKind::Masquerade as u8 && !flow.flags.contains(FlowFlags::PENDING)
+    });
+    assert_eq!((dst, resolved.count()), (2, 7));
+    assert_eq!((new_dst, new_src), (199 + 7, 199 + 7));
+    drop(new);
+    stage.counted(&[(Counter::FlowOpened, 199)]);
+    // The one who means it gets through, and those who lost their port get another.
+    stage.connected((outside::<A>().0, 500), node_port(), away());
+    let again = tcp_syn((outside::<A>().0, 1001), node_port::<A>()).packet();
+    stage.translated::<A>(Ingress, &again);
+    let out = tcp_syn((outside::<A>().0, 1001), away::<A>()).packet();
+    let seen = (node(), ports::<A>(&stage.translated::<A>(Egress, &out)).0);
+    assert_ne!(seen, established);
+    let data = |from, to| tcp::<A>(from, to).ack().data(b"undisturbed");
+    stage.translates(Ingress, &data(outside(), node_port()), &data(outside(), away()));
+    stage.translates(Egress, &data(outside(), away()), &data(established, away()));
 }
 
 fn without_room_for_all_halves_none_is_settled<A: Cast>() {
