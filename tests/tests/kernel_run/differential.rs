@@ -1,6 +1,6 @@
 //! The kernel and user space, given the same packets and the same maps, must give the same verdict,
-//! the same bytes and the same changes to every map. What either leaves to chance is copied from the
-//! kernel; times are not compared.
+//! the same bytes and the same changes to every map; so must `sluice explain` ([`Explained`]). What is
+//! left to chance is copied from the kernel; times are not compared.
 //!
 //! `SLUICE_SEED` starts with another episode, `SLUICE_EPISODES` says how many there are. What they
 //! disagree about is made as short as it can be and written to a file; `SLUICE_REPLAY=<file>` sends it
@@ -20,6 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     choices::choices,
+    explained::Explained,
     for_both_families,
     generator::{self, Random, Step},
     recording::{OPTIONS, Recording, hex},
@@ -42,13 +43,15 @@ struct Both<A: KernelFamily> {
     kernel: KernelMachine,
     user: Machine,
     state: State<A>,
+    /// How many packets were explained as well.
+    explained: usize,
 }
 
 impl<A: KernelFamily> Both<A> {
     fn load(flows_max: u32) -> Result<Self> {
         let mut kernel = KernelMachine::load(Sizes { flows: flows_max, ..Sizes::default() })?;
         let state = State::of_kernel(&mut kernel)?;
-        Ok(Self { kernel, user: Machine::default(), state })
+        Ok(Self { kernel, user: Machine::default(), state, explained: 0 })
     }
 
     /// Begins an episode.
@@ -74,11 +77,16 @@ impl<A: KernelFamily> Both<A> {
         self.user.now.set(now());
         let after = State::of_kernel(&mut self.kernel)?;
         let numbers = choices(&self.user, &self.state, &after, step);
+        let explained = Explained::of(&self.user, &self.state, step, &numbers);
         *self.user.scripted.borrow_mut() = numbers.into();
         let mut users = packet.clone();
         let decision = self.user.run::<A>(*hook, &mut users);
         self.user.scripted.borrow_mut().clear();
         let user = State::of_user(&self.user);
+        if let Some(explained) = explained {
+            explained.compare(decision, &users, &user)?;
+            self.explained += 1;
+        }
         let dropped = verdict == KernelVerdict::Dropped;
         let misplaced = is_misplaced::<A>(&users, decision);
         let same_bytes = dropped || misplaced || kernels == users;
@@ -196,7 +204,10 @@ fn run<A: KernelFamily>(flows_max: u32, episodes: u64) -> Result<()> {
             return Err(report::<A>(&mut both, seed, recording, &error));
         }
     }
-    println!("{packets} packets, the same in the kernel and in user space");
+    println!(
+        "{packets} packets, the same in the kernel and in user space; {} explained alike",
+        both.explained
+    );
     Ok(())
 }
 
@@ -223,7 +234,7 @@ fn report<A: KernelFamily>(
 }
 
 fn the_kernel_does_what_user_space_does<A: KernelFamily>() -> Result<()> {
-    run::<A>(4096, 400)
+    run::<A>(4096, 600)
 }
 
 fn the_kernel_does_what_user_space_does_when_tables_are_full<A: KernelFamily>() -> Result<()> {

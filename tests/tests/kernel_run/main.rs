@@ -5,6 +5,7 @@ mod byte_exact;
 mod choices;
 mod choosing;
 mod differential;
+mod explained;
 mod generator;
 mod outside;
 mod recording;

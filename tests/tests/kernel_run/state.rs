@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use lab::kernel_run::{FlowsOf, KernelFamily, KernelMachine};
 use proxy_common::{
-    Affinity, AffinityKey, BackendId, Flow, FragmentKey, FragmentPorts, Nanoseconds,
+    Affinity, AffinityKey, BackendId, Flow, FragmentKey, FragmentPorts, Nanoseconds, Tuple,
 };
-use proxy_ebpf::{env::FlowTable, user::Machine};
+use proxy_ebpf::{
+    env::FlowTable,
+    user::{FamilyMaps, Machine},
+};
 
 const TABLES: [FlowTable; 4] =
     [FlowTable::Dst, FlowTable::Src, FlowTable::NewDst, FlowTable::NewSrc];
@@ -97,6 +100,21 @@ impl<A: KernelFamily> State<A> {
             fragments: named(family.fragments.borrow().iter().map(|(key, ports)| (*key, *ports))),
             affinity: clients(family.affinity.borrow().iter().map(|(key, value)| (*key, *value))),
         }
+    }
+
+    /// With what was written over it, and without the flows that were removed.
+    pub(crate) fn after(&self, written: &FamilyMaps<A>, removed: &[(FlowTable, Tuple<A>)]) -> Self {
+        let mut after = self.clone();
+        for (flows, table) in after.flows.iter_mut().zip(TABLES) {
+            flows.retain(|key, _| !removed.contains(&(table, *key)));
+            let written = written.table(table).borrow();
+            flows.extend(written.iter().map(|(key, flow)| (*key, without_times(*flow))));
+        }
+        let fragments = written.fragments.borrow();
+        after.fragments.extend(named(fragments.iter().map(|(key, ports)| (*key, *ports))));
+        let affinity = written.affinity.borrow();
+        after.affinity.extend(clients(affinity.iter().map(|(key, value)| (*key, *value))));
+        after
     }
 
     /// A flow table's content.
