@@ -7,11 +7,15 @@
 //!
 //! # The permutation
 //! It depends on the endpoint's address and port alone. With `h` = FNV-1a (64 bits) over the
-//! address and then the port, both in network order, and `mix` = the finish of SplitMix64:
-//! `offset = mix(h) mod size`, `skip = mix(h + 0x9E3779B97F4A7C15) mod (size - 1) + 1`, and the
-//! permutation is `offset, offset + skip, offset + 2 skip, … mod size`. Endpoints take turns in the
-//! order of address and port, so the table is the same in whatever order they are listed, and on
-//! every node that knows the same ones.
+//! address and then the port, both in network order, and `mix` = the finish of SplitMix64, the
+//! endpoint tries the slots `mix(h + n * 0x9E3779B97F4A7C15) mod size` for n = 1, 2, 3, …; a slot that
+//! comes up again is taken already. Endpoints take turns in the order of address and port, so the
+//! table is the same in whatever order they are listed, and on every node that knows the same ones.
+//!
+//! The paper steps through the slots by a constant instead, and says that better permutations do as
+//! well. They do better: two endpoints that happen to step alike run into each other, take every
+//! other slot from there on, and swap them all when a third one leaves. That was a third of the
+//! table with the three endpoints of a test.
 //!
 //! # Weights
 //! In every round an endpoint earns its weight, and a turn costs the largest weight. In the first
@@ -27,22 +31,18 @@ struct Member {
     index: u32,
     weight: u32,
     credit: u32,
-    /// The next slot of its permutation.
-    at: usize,
-    skip: usize,
+    /// `h + n * GOLDEN` of its last try.
+    tried: u64,
 }
 
-/// A table of `size` slots, each an index into `endpoints` (address, port and weight). `size` has
-/// to be a prime number for every permutation to be one; if it isn't, the shares are less even.
+/// A table of `size` slots, each an index into `endpoints` (address, port and weight).
 pub(super) fn table(endpoints: &[(IpAddr, u16, u8)], size: u32) -> Vec<u32> {
-    let size = size.max(2) as usize;
+    let size = size.max(1) as usize;
     let mut members: Vec<Member> = (0u32..)
         .zip(endpoints)
         .map(|(index, (address, port, weight))| {
-            let hash = hash(*address, *port);
-            let at = remainder(mix(hash), size);
-            let skip = remainder(mix(hash.wrapping_add(GOLDEN)), size - 1) + 1;
-            Member { index, weight: u32::from(*weight), credit: 0, at, skip }
+            let tried = hash(*address, *port);
+            Member { index, weight: u32::from(*weight), credit: 0, tried }
         })
         .collect();
     members.sort_unstable_by_key(|member| {
@@ -71,18 +71,18 @@ pub(super) fn table(endpoints: &[(IpAddr, u16, u8)], size: u32) -> Vec<u32> {
 }
 
 impl Member {
-    /// Takes the first free slot of the permutation; there must be one.
+    /// Takes the first slot of the permutation that is free; there must be one.
     fn take(&mut self, slots: &mut [Option<u32>]) {
-        let size = slots.len();
-        for _ in 0..size {
-            let at = self.at;
-            self.at = (at + self.skip) % size;
+        // The last free slot comes up in one try of `size`: that it doesn't in this many has a
+        // chance of one in e^64.
+        for _ in 0..slots.len() * 64 {
+            self.tried = self.tried.wrapping_add(GOLDEN);
+            let at = remainder(mix(self.tried), slots.len());
             if let Some(slot @ None) = slots.get_mut(at) {
                 *slot = Some(self.index);
                 return;
             }
         }
-        // Of a size that isn't prime the permutation may leave slots out.
         if let Some(slot) = slots.iter_mut().find(|slot| slot.is_none()) {
             *slot = Some(self.index);
         }

@@ -17,7 +17,7 @@ pub struct Settings {
     pub node_port_addresses: NodePortAddresses,
     /// How an endpoint is picked unless the Service's annotation says otherwise.
     pub algorithm: Algorithm,
-    /// Slots of a Maglev table: a prime number. One that isn't prime leaves shares less even.
+    /// Slots of a Maglev table. The agent's flag asks for a prime number, as the paper does.
     pub maglev_table_size: u32,
     /// What goes into `CONFIG`; the ServiceCIDRs are filled in by the reconciler.
     pub config: Config,
