@@ -26,6 +26,8 @@ use crate::datapath::{
 
 /// How often flows are swept and counted.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How long a connection is kept that both ends have closed: the last packets may be sent again.
+const OVER: Duration = Duration::from_secs(10);
 /// How often the time is looked at.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -43,9 +45,7 @@ pub fn drain(
     forget_service_cidrs(maps)?;
     forget_frontends::<V4>(maps)?;
     forget_frontends::<V6>(maps)?;
-    // The times of the agent that ran here aren't known; the defaults are the API's.
-    let options =
-        SweepOptions { timeouts: Timeouts::default(), interval: SWEEP, destroy_sockets: false };
+    let options = SweepOptions { timeouts: timeouts(), interval: SWEEP, destroy_sockets: false };
     let (found_in, mut found) = mpsc::channel(1);
     let _sweeper = Sweeper::start(maps, options, found_in)?;
     let mut left = usize::MAX;
@@ -61,6 +61,12 @@ pub fn drain(
         }
     }
     Ok(if left == usize::MAX { 0 } else { left })
+}
+
+/// Connections that are over needn't be waited for as long as in service: their ports are given to
+/// nobody else.
+fn timeouts() -> Timeouts {
+    Timeouts { tcp_time_wait: OVER, tcp_reset: OVER, ..Timeouts::default() }
 }
 
 /// Addresses that nobody owns are not ours to drop any more.
