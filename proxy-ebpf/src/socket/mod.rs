@@ -8,8 +8,9 @@ mod bind;
 mod open;
 
 use proxy_common::{
-    Algorithm, Backend, BackendId, Be16, Config, Counter, DeviceRole, DropReason, FilterBits,
-    Frontend, Protocol, RejectReason, Scope, Service, ServiceFlags, SocketKey, SocketPeer,
+    Algorithm, Backend, BackendId, Be16, Config, ConfigOptions, Counter, DeviceRole, DropReason,
+    FilterBits, Frontend, Protocol, RejectReason, Scope, Service, ServiceFlags, SocketKey,
+    SocketPeer,
 };
 
 use crate::{
@@ -167,8 +168,8 @@ where
 
 /// The endpoint that a connection to `frontend` goes to, and its `service`; otherwise the verdict.
 ///
-/// [`Verdict::PASS`] also where the packet path knows more: by a pod's packets it knows the pod's
-/// address, which source ranges and session affinity go by.
+/// [`Verdict::PASS`] also where the packet path can do more: by a pod's packets it knows the pod's
+/// address, which source ranges and session affinity go by, and it can give them another source.
 #[inline(always)]
 fn endpoint<A, E>(
     env: &E,
@@ -183,7 +184,12 @@ where
 {
     *service = lookup::service(env, frontend)?;
     let has = |flag| service.flags.contains(flag);
-    if !is_host && (has(ServiceFlags::SOURCE_RANGES) || has(ServiceFlags::AFFINITY)) {
+    let masqueraded = lookup::at_cluster_ip(service)
+        && env
+            .config()
+            .is_some_and(|config| config.options.contains(ConfigOptions::MASQUERADE_ALL));
+    if !is_host && (has(ServiceFlags::SOURCE_RANGES) || has(ServiceFlags::AFFINITY) || masqueraded)
+    {
         return Err(Verdict::PASS);
     }
     if has(ServiceFlags::SOURCE_RANGES) && !has(ServiceFlags::NODE_ADMITTED) {

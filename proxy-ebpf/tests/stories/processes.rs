@@ -2,8 +2,9 @@
 //! what it leaves to the packet path.
 
 use proxy_common::{
-    Affinity, AffinityKey, Algorithm, BackendId, Counter, DropReason, FrontendKind, MemberKey,
-    Nanoseconds, Protocol, RejectReason, Scope, Seconds, Service, ServiceFlags, ServiceId,
+    Affinity, AffinityKey, Algorithm, BackendId, ConfigOptions, Counter, DropReason, FrontendKind,
+    MemberKey, Nanoseconds, Protocol, RejectReason, Scope, Seconds, Service, ServiceFlags,
+    ServiceId,
 };
 use proxy_ebpf::{
     env::Maps,
@@ -22,6 +23,7 @@ for_both_families! {
     loopback_is_the_nodes_and_a_pods_is_its_own
     a_local_policy_is_for_the_cluster_ip_alone
     pods_go_by_packets_where_their_address_matters
+    pods_go_by_packets_to_cluster_ips_that_are_always_masqueraded
     the_node_is_admitted_or_times_out
     the_nodes_processes_are_one_client
     their_affinity_ends_like_any_others
@@ -108,6 +110,16 @@ fn pods_go_by_packets_where_their_address_matters<A: Cast>() {
             assert!(A::of(&stage.machine).sockets.borrow().is_empty());
         }
     }
+}
+
+fn pods_go_by_packets_to_cluster_ips_that_are_always_masqueraded<A: Cast>() {
+    let mut stage = stage::<A>(NONE, &[here()]);
+    stage.machine.config.options = ConfigOptions::MASQUERADE_ALL;
+    goes_to(&stage, cluster_ip(), POD, cluster_ip::<A>());
+    stage.counted(&[]);
+    goes_to(&stage, cluster_ip(), HOST, here::<A>());
+    goes_to(&stage, load_balancer(), POD, here::<A>());
+    stage.counted(&[(Counter::SocketConnected, 4), (Counter::SocketSent, 2)]);
 }
 
 fn the_node_is_admitted_or_times_out<A: Cast>() {
