@@ -6,9 +6,10 @@ use proxy_common::{Flow, FlowFlags, FlowKind, Tuple};
 use super::{masquerade_key, settle};
 use crate::{
     env::{FlowTable, Insert, Kernel, Maps},
+    headers::Headers,
     network::Network,
     rewrite::Rewrite,
-    transport::Hook,
+    transport::{Hook, Step},
 };
 
 /// Makes the reply half `other` anew from the forward half under `key`: without it the answer would
@@ -26,16 +27,16 @@ where
     env.insert_flow(hook.other().new_flows(), other, &half, Insert::Keep);
 }
 
-/// Whether the half is there that masquerades the flow of `tuple`, whose packets become `found` at
-/// ingress. If not, word is left for egress once more: without it the packet would leave with its
-/// client's address, and the answer would not come back here.
+/// Whether the half is there that masquerades the flow of the packet with `headers`, which becomes
+/// `found` at ingress. If not, a packet that may open a flow leaves word for egress once more: without
+/// it the packet would leave with its client's address, and the answer would not come back here.
 #[inline(never)]
-pub(super) fn keep_masquerade<A, E>(env: &E, tuple: &Tuple<A>, found: &Rewrite<A>) -> bool
+pub(super) fn keep_masquerade<A, E>(env: &E, headers: &Headers<A>, found: &Rewrite<A>) -> bool
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let key = masquerade_key(tuple, found);
+    let key = masquerade_key(&headers.tuple, found);
     let now = env.now();
     // Concurrency: another CPU may be moving the flow to the main tables.
     if env.with_flow(FlowTable::NewSrc, &key, |flow| flow.last_seen = now).is_some()
@@ -43,10 +44,12 @@ where
     {
         return true;
     }
-    let forward = env.with_flow(FlowTable::NewDst, tuple, |flow| *flow);
-    let Some(mut half) = forward else { return true };
-    leave_word(&mut half, tuple.source);
-    env.insert_flow(FlowTable::NewSrc, &key, &half, Insert::Keep);
+    if headers.step() == Step::Opens
+        && let Some(mut half) = env.with_flow(FlowTable::NewDst, &headers.tuple, |flow| *flow)
+    {
+        leave_word(&mut half, headers.tuple.source);
+        env.insert_flow(FlowTable::NewSrc, &key, &half, Insert::Keep);
+    }
     false
 }
 

@@ -14,7 +14,7 @@ mod evicted;
 mod open;
 mod settle;
 
-use proxy_common::{Address, Flow, FlowFlags, FlowKind, Tuple};
+use proxy_common::{Address, Flow, FlowFlags, FlowKind, RejectReason, Tuple};
 
 use crate::{
     affinity,
@@ -22,7 +22,7 @@ use crate::{
     headers::Headers,
     network::Network,
     rewrite::Rewrite,
-    transport::{Hook, TcpFlags},
+    transport::{Hook, Step, TcpFlags},
     verdict::Verdict,
 };
 
@@ -165,7 +165,8 @@ where
 ///
 /// [`Verdict::PASS`]: there is no such flow, or its connection has ended and the packet is the SYN of
 /// another one. [`Verdict::MASQUERADE`]: its source isn't known yet. [`Verdict::SETTLE`] and
-/// [`Verdict::SETTLE_MASQUERADED`]: with this packet it is to be settled.
+/// [`Verdict::SETTLE_MASQUERADED`]: with this packet it is to be settled. A refusal: the packet can't be
+/// one of its connection's.
 #[inline(never)]
 pub fn follow_new<A, E>(
     env: &E,
@@ -185,7 +186,14 @@ where
     *found = met.rewrite;
     let is_reply = met.flags.contains(FlowFlags::REPLY);
     let is_masqueraded = met.flags.contains(FlowFlags::MASQUERADED);
-    let is_whole = !is_masqueraded || evicted::keep_masquerade(env, &headers.tuple, found);
+    let is_whole = !is_masqueraded || evicted::keep_masquerade(env, headers, found);
+    let is_expected = is_whole && met.flags.contains(FlowFlags::ANSWERED);
+    if is_masqueraded && headers.step() == Step::Continues && !is_expected {
+        // Egress doesn't look for a new flow on behalf of data, which would leave with its client's
+        // address. Data without an answer before it is nobody's; and where a flood has evicted the
+        // half that masquerades, the endpoint would see another port.
+        return Verdict::reject(RejectReason::NoFlow);
+    }
     if is_whole && met.settles(headers) {
         return if is_masqueraded { Verdict::SETTLE_MASQUERADED } else { Verdict::SETTLE };
     }

@@ -29,6 +29,7 @@ for_both_families! {
     a_direct_connection_takes_the_place_of_one_that_has_ended
     a_refused_connection_is_tried_elsewhere
     a_half_that_a_flood_evicted_at_egress_is_made_anew
+    data_before_an_answer_goes_nowhere
     a_half_that_a_flood_evicted_at_ingress_is_made_anew
     a_flow_that_somebody_else_masquerades_settles
     packets_without_a_flow_are_not_translated_by_halves
@@ -266,16 +267,54 @@ fn a_half_that_a_flood_evicted_at_egress_is_made_anew<A: Cast>() {
     let mut stage = with_ports::<A>(100);
     agreed::<A>(&mut stage);
     A::of(&stage.machine).new_src.borrow_mut().clear();
-    // The connection is lost, for the endpoint sees another port. Nothing leaks.
-    let ack = |from, to| tcp::<A>(from, to).ack();
-    for _ in 0..2 {
-        stage.translates(Ingress, &ack(outside(), node_port()), &ack(outside(), away()));
-        let seen = stage.masquerades(&ack(outside(), away()));
-        assert_eq!(seen.0, node());
-        let rst = |from, to| tcp::<A>(from, to).rst();
-        stage.translates(Ingress, &rst(away(), seen), &rst(away(), outside()));
-        stage.translates(Egress, &rst(away(), outside()), &rst(node_port(), outside()));
+    // The endpoint would see another port, so the connection is over, and says so.
+    let reason = RejectReason::NoFlow;
+    for packet in
+        [tcp(outside::<A>(), node_port()).ack(), tcp(outside(), node_port()).ack().data(&[1; 900])]
+    {
+        stage.refuses::<A>(&packet.packet(), reason);
     }
+    // A client that begins anew is masqueraded anew.
+    let syn = |to| tcp_syn(outside::<A>(), to);
+    stage.translates(Ingress, &syn(node_port()), &syn(away()));
+    assert_eq!(stage.masquerades(&syn(away())).0, node());
+    // So are datagrams, which begin with each.
+    let datagram = |from, to| udp::<A>(from, to).data(b"x");
+    let client = outside();
+    for _ in 0..2 {
+        stage.translates(Ingress, &datagram(client, node_port()), &datagram(client, away()));
+        let seen = stage.masquerades(&datagram(client, away()));
+        let answer = |from, to| udp::<A>(from, to).data(b"y");
+        stage.translates(Ingress, &answer(away(), seen), &answer(away(), outside()));
+        stage.translates(Egress, &answer(away(), outside()), &answer(node_port(), outside()));
+        A::of(&stage.machine).new_src.borrow_mut().clear();
+    }
+    // What is settled is settled with all its halves.
+    for _ in 0..2 {
+        stage.translates(Ingress, &datagram(client, node_port()), &datagram(client, away()));
+        let seen = stage.masquerades(&datagram(client, away()));
+        stage.translates(Egress, &datagram(client, away()), &datagram(seen, away()));
+    }
+    assert_eq!(stage.halves::<A>()[..2], [2, 2]);
+}
+
+fn data_before_an_answer_goes_nowhere<A: Cast>() {
+    // Egress would not look for its flow, and it would leave with its client's address.
+    let mut stage = with_ports::<A>(100);
+    let syn = |to| tcp_syn(outside::<A>(), to);
+    stage.at_uplink().translates(Ingress, &syn(node_port()), &syn(away()));
+    let seen = stage.masquerades(&syn(away()));
+    stage.counted(&[(Counter::FlowOpened, 1)]);
+    let blind = tcp(outside::<A>(), node_port()).ack().data(&[1; 900]).packet();
+    stage.refuses::<A>(&blind, RejectReason::NoFlow);
+    // Nobody is disturbed by it.
+    let agreed = |from, to| tcp_syn::<A>(from, to).ack();
+    stage.translates(Ingress, &agreed(away(), seen), &agreed(away(), outside()));
+    stage.translates(Egress, &agreed(away(), outside()), &agreed(node_port(), outside()));
+    let data = |from, to| tcp::<A>(from, to).ack().data(&[1; 900]);
+    stage.translates(Ingress, &data(outside(), node_port()), &data(outside(), away()));
+    stage.translates(Egress, &data(outside(), away()), &data(seen, away()));
+    stage.counted(&[(Counter::FlowSettled, 1)]);
 }
 
 fn a_half_that_a_flood_evicted_at_ingress_is_made_anew<A: Cast>() {
