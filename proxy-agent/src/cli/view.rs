@@ -3,7 +3,7 @@
 //! Called by the commands beside it. How a Service looks in JSON is [`super::shown`]'s business.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     path::Path,
 };
 
@@ -31,10 +31,13 @@ type Ranges = BTreeMap<ServiceId, Vec<String>>;
 /// What the frontends of a family lead to.
 struct Behind<A> {
     names: BTreeMap<ServiceId, Name>,
-    slots: Vec<BackendId>,
+    sets: HashMap<SlotRange, Vec<BackendId>>,
     backends: HashMap<BackendId, Backend<A>>,
     ranges: Ranges,
 }
+
+/// Up to here slots are read one by one; more of them are read faster all together.
+const FEW: u32 = 1 << 15;
 
 impl View {
     pub(super) fn open(maps: &Path) -> Result<Self, CliError> {
@@ -87,21 +90,54 @@ impl View {
         maps: &Services<A>,
         shown: &mut Vec<Shown>,
     ) -> Result<(), CliError> {
-        let mut slots = self.shared.slots.entries()?;
-        slots.sort_unstable_by_key(|(slot, _)| *slot);
-        let backends = maps.backends.entries()?;
-        let behind = Behind {
-            names: self.names()?,
-            slots: slots.into_iter().map(|(_, id)| id).collect(),
-            backends: backends.into_iter().map(|(id, b)| (BackendId::new(id), b)).collect(),
-            ranges: ranges(maps)?,
-        };
-        for (frontend, service) in maps.frontends.entries()? {
+        let frontends = maps.frontends.entries()?;
+        let ranges = frontends.iter().flat_map(|(_, service)| [service.cluster, service.local]);
+        let sets = self.sets(ranges.collect())?;
+        let mut backends = HashMap::new();
+        for id in sets.values().flatten() {
+            if let Entry::Vacant(vacant) = backends.entry(*id)
+                && let Some(backend) = maps.backends.get(&id.get())?
+            {
+                vacant.insert(backend);
+            }
+        }
+        let behind = Behind { names: self.names()?, sets, backends, ranges: source_ranges(maps)? };
+        for (frontend, service) in frontends {
             if let Some(kind) = service.frontend_kind() {
                 shown.push(behind.shown(frontend, &service, kind));
             }
         }
         Ok(())
+    }
+}
+
+impl View {
+    /// What the slots of these ranges hold.
+    fn sets(
+        &self,
+        ranges: HashSet<SlotRange>,
+    ) -> Result<HashMap<SlotRange, Vec<BackendId>>, CliError> {
+        let total = ranges.iter().fold(0u32, |sum, range| sum.saturating_add(range.count));
+        let mut all = HashMap::new();
+        if total > FEW {
+            self.shared.slots.for_each(|slot, id| {
+                all.insert(slot, id);
+            })?;
+        }
+        let mut sets = HashMap::new();
+        for range in ranges {
+            let mut set = Vec::new();
+            for slot in range.base..range.base.saturating_add(range.count) {
+                let id = if total > FEW {
+                    all.get(&slot).copied()
+                } else {
+                    self.shared.slots.get(&slot)?
+                };
+                set.extend(id);
+            }
+            sets.insert(range, set);
+        }
+        Ok(sets)
     }
 }
 
@@ -127,8 +163,7 @@ impl<A: Address> Behind<A> {
 
     fn members(&self, range: SlotRange) -> Vec<Member> {
         let mut slots: BTreeMap<Endpoint, u32> = BTreeMap::new();
-        let run = self.slots.iter().skip(range.base as usize).take(range.count as usize);
-        for id in run {
+        for id in self.sets.get(&range).into_iter().flatten() {
             if let Some(backend) = self.backends.get(id) {
                 *slots.entry(endpoint(*id, backend)).or_default() += 1;
             }
@@ -138,7 +173,7 @@ impl<A: Address> Behind<A> {
 }
 
 /// The source ranges of each Service of a family, in order.
-fn ranges<A: Family>(maps: &Services<A>) -> Result<Ranges, CliError> {
+fn source_ranges<A: Family>(maps: &Services<A>) -> Result<Ranges, CliError> {
     let mut keys = Vec::new();
     maps.ranges.for_each(|key, _| keys.push(key))?;
     keys.sort_unstable();
@@ -201,16 +236,16 @@ mod tests {
         let id = BackendId::new;
         let backend =
             |host| Backend::new(V4::new([10, 1, 0, host]), Be16::new(80), BackendFlags::LOCAL);
+        let range = SlotRange { base: 1, count: 5 };
         let behind = Behind {
             names: BTreeMap::new(),
-            slots: [0, 1, 2, 1, 1, 2].map(id).to_vec(),
+            sets: HashMap::from([(range, [1, 2, 1, 1, 9].map(id).to_vec())]),
             backends: HashMap::from([(id(1), backend(1)), (id(2), backend(2))]),
             ranges: BTreeMap::new(),
         };
-        let members = behind.members(SlotRange { base: 1, count: 4 });
+        let members = behind.members(range);
         let slots: Vec<_> = members.iter().map(|m| (m.endpoint.backend, m.slots)).collect();
         assert_eq!(slots, [(1, 3), (2, 1)]);
-        assert!(behind.members(SlotRange { base: 5, count: 9 }).len() == 1, "past the end");
     }
 
     #[test]

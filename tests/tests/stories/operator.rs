@@ -60,7 +60,7 @@ fn every_table_is_json_too_with_and_without_an_agent() -> Result<()> {
     let (cluster, web, agent) = Cluster::serving(SHAPE)?;
     use_everything(&cluster, web)?;
     let sluice = Sluice::of_workspace()?;
-    let tables = ["status", "services", "backends", "flows", "devices"];
+    let tables = ["status", "services", "backends", "flows", "affinity", "devices"];
     for command in tables {
         sluice.json(&cluster.a, &[command])?;
         assert!(!sluice.text(&cluster.a, &[command])?.trim().is_empty());
