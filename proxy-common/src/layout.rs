@@ -42,7 +42,7 @@ pub struct MapSpec {
 /// Room for frontends, per family.
 pub const SERVICES_MAX: u32 = 1 << 17;
 /// Room for slots, both families together.
-pub const SLOTS_MAX: u32 = 1 << 20;
+pub const SLOTS_MAX: u32 = 1 << 21;
 /// Room for backends, per family.
 pub const BACKENDS_MAX: u32 = 1 << 18;
 /// Room for settled half flows, per family and direction.

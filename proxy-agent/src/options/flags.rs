@@ -129,7 +129,7 @@ flags! {{
     /// otherwise [default: random]
     #[arg(long, value_name = "ALGORITHM")]
     algorithm: Selection,
-    /// Slots of a Maglev table, a prime number from 7 to 131071 [default: 4093]
+    /// Slots of a Maglev table, a prime number from 7 to 131071 [default: 1021]
     #[arg(long, value_name = "N")]
     maglev_table_size: u32,
     /// Ports that masqueraded flows leave by [default: 61000-65535]

@@ -95,7 +95,7 @@ impl From<Selection> for Algorithm {
 const TABLE_SIZES: RangeInclusive<u32> = 7..=131_071;
 /// Slots of a Maglev table unless flags say otherwise: shares are within a few per cent for up to
 /// forty endpoints.
-const TABLE_SIZE: u32 = 4_093;
+const TABLE_SIZE: u32 = 1_021;
 
 impl ServiceOptions {
     /// What `flags` mean, the defaults where they say nothing.
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(settings.config.options, ConfigOptions::empty());
         assert_eq!(settings.config.masquerade_port_base, 61_000);
         assert_eq!(settings.config.masquerade_port_count, 4_536);
-        assert_eq!((options.algorithm, options.maglev_table_size), (Algorithm::Random, 4_093));
+        assert_eq!((options.algorithm, options.maglev_table_size), (Algorithm::Random, 1_021));
     }
 
     #[test]
