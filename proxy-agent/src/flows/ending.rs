@@ -69,10 +69,14 @@ impl<A: Address> Doomed<A> {
         }
         if flow.flags.contains(FlowFlags::MASQUERADED)
             && let Some(stretch) = src.get(&turned)?
-            && stretch.kind == FlowKind::Masquerade as u8
         {
-            self.src.push(turned);
-            self.dst.push(stretch.dst_key(&turned));
+            let pending = stretch.flags.contains(FlowFlags::PENDING);
+            if pending || stretch.kind == FlowKind::Masquerade as u8 {
+                self.src.push(turned);
+            }
+            if !pending && stretch.kind == FlowKind::Masquerade as u8 {
+                self.dst.push(stretch.dst_key(&turned));
+            }
         }
         self.dst.push(*key);
         self.src.push(other_key);

@@ -224,6 +224,24 @@ fn a_stretch_whose_flow_is_gone_ends_by_itself() {
 }
 
 #[test]
+fn word_that_was_left_for_egress_goes_with_its_flow() {
+    let tables = Tables::new(Generation::New);
+    let key = tables.open(Protocol::UDP, "10.1.0.2:53", 0, FlowFlags::empty());
+    tables.masquerade(&key, 0);
+    // Somebody else has masqueraded the packets: our own stretch never came to be.
+    tables.dst.halves.borrow_mut().retain(|_, half| half.kind != FlowKind::Masquerade as u8);
+    for half in tables.src.halves.borrow_mut().values_mut() {
+        if half.kind == FlowKind::Masquerade as u8 {
+            half.kind = FlowKind::Service as u8;
+            half.flags = FlowFlags::PENDING;
+        }
+    }
+    assert_eq!(tables.halves(), (1, 2));
+    tables.sweep(31, &Serving::default());
+    assert_eq!(tables.halves(), (0, 0));
+}
+
+#[test]
 fn an_idle_connection_is_not_looked_at_again_and_again() {
     let tables = Tables::new(Generation::Settled);
     tables.open(Protocol::TCP, "10.1.0.2:53", 0, FlowFlags::ANSWERED);
