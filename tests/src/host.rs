@@ -5,7 +5,7 @@
 use std::{
     ffi::OsStr,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::Command,
     sync::{Arc, Mutex},
     time::Duration,
@@ -130,7 +130,13 @@ impl Host {
 
     /// Likewise; the server answers with `name`.
     pub fn serve_as(&self, name: &str, tcp: u16, udp: u16) -> Result<Server> {
-        Server::start(self, name, tcp, udp)
+        Server::start(self, name, self.addresses().both(), (tcp, udp))
+    }
+
+    /// Likewise, at whatever address of this host packets come to.
+    pub fn serve_anywhere(&self, tcp: u16, udp: u16) -> Result<Server> {
+        let any = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        Server::start(self, self.name(), any, (tcp, udp))
     }
 
     /// A TCP client of this host.

@@ -41,7 +41,7 @@ pub use cgroup::Cgroup;
 pub use client::{Client, Conversation, TcpClient, UdpClient};
 pub use counters::Counters;
 pub use fabric::Uplink;
-pub use host::Host;
+pub use host::{Host, NextHop};
 pub use lab::Lab;
 pub use leftovers::remove_leftovers;
 pub use load::{Crowd, Load};

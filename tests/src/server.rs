@@ -1,6 +1,10 @@
 //! A server on a host: one probe that serves TCP and UDP by both families.
 
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 
@@ -19,10 +23,16 @@ pub struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(host: &Host, name: &str, tcp: u16, udp: u16) -> Result<Self> {
+    /// Starts a server at each of `addresses`, or at every address there is.
+    pub(crate) fn start(
+        host: &Host,
+        name: &str,
+        addresses: [IpAddr; 2],
+        (tcp, udp): (u16, u16),
+    ) -> Result<Self> {
         let mut command = host.probe()?;
         command.args(["serve", "--name", name]).stdout(Stdio::piped());
-        for address in host.addresses().both() {
+        for address in addresses {
             command.args(["--tcp", &SocketAddr::new(address, tcp).to_string()]);
             command.args(["--udp", &SocketAddr::new(address, udp).to_string()]);
         }

@@ -39,12 +39,18 @@ impl EndpointSlice {
     }
 
     /// With an endpoint in a condition of the story's choice.
-    pub fn endpoint_in(mut self, host: &Host, node: &Node, conditions: &Value) -> Self {
-        self.endpoints.push(Endpoint {
-            addresses: host.addresses(),
-            node: node.name().to_owned(),
-            conditions: conditions.clone(),
-        });
+    pub fn endpoint_in(self, host: &Host, node: &Node, conditions: &Value) -> Self {
+        self.push(host.addresses(), node, conditions)
+    }
+
+    /// With a ready endpoint on `node` at addresses that are not its host's own.
+    pub fn endpoint_at(self, addresses: Addresses, node: &Node) -> Self {
+        self.push(addresses, node, &json!({ "ready": true }))
+    }
+
+    fn push(mut self, addresses: Addresses, node: &Node, conditions: &Value) -> Self {
+        let (node, conditions) = (node.name().to_owned(), conditions.clone());
+        self.endpoints.push(Endpoint { addresses, node, conditions });
         self
     }
 

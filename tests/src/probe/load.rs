@@ -21,34 +21,40 @@ pub(super) struct Crowd {
 /// Opens them, and asks each once.
 pub(super) fn gather(request: &CrowdRequest) -> (Crowd, Report) {
     let mut crowd = Crowd { connections: Vec::with_capacity(request.connections) };
-    let mut failures = Vec::new();
+    let (mut endpoints, mut failures) = (Vec::new(), Vec::new());
     for _ in 0..request.connections {
         match connect(request.to, request.timeout_ms, false) {
-            Ok((connection, _)) => crowd.connections.push(connection),
+            Ok((connection, answer)) => {
+                crowd.connections.push(connection);
+                endpoints.push(answer.endpoint);
+            }
             Err(failure) => failures.push(failure),
         }
     }
-    let report = told(crowd.connections.len(), failures);
-    (crowd, report)
+    (crowd, told(endpoints, failures))
 }
 
 impl Crowd {
     /// Asks each of them. Who doesn't answer is left out from then on.
     pub(super) fn ask(&mut self) -> Report {
-        let mut failures = Vec::new();
-        self.connections.retain_mut(|connection| {
-            connection
-                .ask_since(&Stopwatch::start())
-                .map_err(|failure| failures.push(failure))
-                .is_ok()
+        let (mut endpoints, mut failures) = (Vec::new(), Vec::new());
+        self.connections.retain_mut(|connection| match connection.ask_since(&Stopwatch::start()) {
+            Ok(answer) => {
+                endpoints.push(answer.endpoint);
+                true
+            }
+            Err(failure) => {
+                failures.push(failure);
+                false
+            }
         });
-        told(self.connections.len(), failures)
+        told(endpoints, failures)
     }
 }
 
-fn told(answered: usize, mut failures: Vec<Failure>) -> Report {
+fn told(endpoints: Vec<SocketAddr>, mut failures: Vec<Failure>) -> Report {
     failures.truncate(FAILURES_MAX);
-    Report::Crowd(CrowdAnswer { answered, failures })
+    Report::Crowd(CrowdAnswer { endpoints, failures })
 }
 
 /// Makes one connection after the other until the time is over.

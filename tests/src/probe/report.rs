@@ -64,8 +64,8 @@ pub struct BulkAnswer {
 /// What came of asking many connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrowdAnswer {
-    /// How many answered.
-    pub answered: usize,
+    /// Which endpoint answered on each connection that works.
+    pub endpoints: Vec<SocketAddr>,
     /// How the others failed; they are not asked again.
     pub failures: Vec<Failure>,
 }

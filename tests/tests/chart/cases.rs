@@ -86,9 +86,10 @@ fn objects_are_those_that_are_written_down() -> Result<()> {
 #[test]
 fn the_notes_say_how_to_leave() -> Result<()> {
     let serving = helm::install(&[])?;
-    for words in
-        ["upgrade sluice CHART --reuse-values --set mode=cleanup --wait --timeout 15m", "every Linux node"]
-    {
+    for words in [
+        "upgrade sluice CHART --reuse-values --set mode=cleanup --wait --timeout 15m",
+        "every Linux node",
+    ] {
         assert!(serving.contains(words), "{words}: {serving}");
     }
     let leaving = helm::install(&["--set", "mode=cleanup"])?;
