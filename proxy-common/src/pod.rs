@@ -44,6 +44,6 @@ pod! {
     SocketKey { cookie, address, port, pad16, pad32, align }
     SocketPeer { address, port, pad16, service, backend }
     ServiceClient { service, address }
-    SourceRangeKey { prefix_length, clients }
+    SourceRangeKey { prefix_len, data }
     Tuple { source, destination, source_port, destination_port, protocol, pad, pad16 }
 }

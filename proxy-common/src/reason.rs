@@ -70,6 +70,9 @@ reasons! {
         NoMasqueradeAddress = 15, "no-masquerade-address";
         /// Every port that was tried for a masqueraded flow is taken.
         MasqueradePortsExhausted = 16, "masquerade-ports-exhausted";
+        /// An answer of a masqueraded connection that isn't established yet, which would leave with its
+        /// endpoint's address: data too early, or the connection's state was evicted.
+        NotEstablished = 17, "not-established";
     }
 }
 

@@ -13,14 +13,15 @@ pub struct ServiceClient<A> {
 }
 
 /// The key of `SOURCE_RANGES_V4` and `SOURCE_RANGES_V6`, both longest-prefix-match tries. An element
-/// means "admitted"; its value says nothing.
+/// means "admitted"; its value says nothing. The fields are called as in the kernel's
+/// `struct bpf_lpm_trie_key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(C)]
 pub struct SourceRangeKey<A> {
-    /// How many bits of [`Self::clients`] must agree, host order.
-    pub prefix_length: u32,
+    /// How many bits of [`Self::data`] must agree, host order.
+    pub prefix_len: u32,
     /// The range.
-    pub clients: ServiceClient<A>,
+    pub data: ServiceClient<A>,
 }
 
 impl<A: Address> SourceRangeKey<A> {
@@ -39,7 +40,7 @@ impl<A: Address> SourceRangeKey<A> {
     #[inline(always)]
     #[must_use]
     pub fn of_range(service: ServiceId, network: A, length: u32) -> Self {
-        let clients = ServiceClient { service, address: network };
-        Self { prefix_length: Self::SERVICE_BITS + length, clients }
+        let data = ServiceClient { service, address: network };
+        Self { prefix_len: Self::SERVICE_BITS + length, data }
     }
 }

@@ -10,14 +10,11 @@ use crate::{
     network::Network,
     packet::Packet,
     rewrite::{Rewrite, rewrite},
-    transport::{self, Hook, Step},
+    transport::{self, Hook},
     verdict::Verdict,
 };
 
 const HOOK: Hook = Hook::Egress;
-
-/// The longest TCP header with its options, in bytes.
-const TCP_HEADER_MAX: usize = 60;
 
 /// Decides about the packet, whose network header is at `at`, and rewrites it.
 #[inline(always)]
@@ -41,7 +38,7 @@ where
     let bytes = u64::from(packet.length()).saturating_sub(at as u64);
     let found = match flow::follow(env, HOOK, &headers, bytes) {
         Some(found) => found,
-        None if is_past_opening(packet, &headers) => return Verdict::PASS,
+        None if headers.is_past_opening(packet.length()) => return Verdict::PASS,
         None => {
             let mut found = Rewrite::default();
             let verdict = flow::follow_new(env, HOOK, &headers, bytes, &mut found);
@@ -69,16 +66,4 @@ where
 {
     let is_backend = |address| filter::interest(env, address).contains(FilterBits::BACKEND);
     is_backend(headers.tuple.source) || is_backend(headers.tuple.destination)
-}
-
-/// Whether the packet can't be an answer on a new flow. Such an answer is a SYN and ACK, a RST, or a
-/// bare ACK that challenges the SYN (RFC 5961 §4); data comes only when the flow is settled.
-#[inline(always)]
-fn is_past_opening<A, P>(packet: &P, headers: &Headers<A>) -> bool
-where
-    A: Network,
-    P: Packet,
-{
-    let behind_network = (packet.length() as usize).saturating_sub(headers.transport_at());
-    headers.step() == Step::Continues && behind_network > TCP_HEADER_MAX
 }

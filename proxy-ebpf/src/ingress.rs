@@ -42,7 +42,8 @@ where
         Some(found) => found,
         None => {
             let mut found = Rewrite::default();
-            let verdict = first_packet(env, interest, &headers, bytes, &mut found);
+            let is_late = headers.is_past_opening(packet.length());
+            let verdict = first_packet(env, (interest, is_late), &headers, bytes, &mut found);
             if verdict != Verdict::TRANSLATED {
                 return verdict;
             }
@@ -82,12 +83,12 @@ where
     Err(without_transport(env, &headers.tuple.destination, interest, reason))
 }
 
-/// What becomes of a packet that belongs to no settled flow. [`Verdict::TRANSLATED`]: `found` says
-/// what to write.
+/// What becomes of a packet that belongs to no settled flow; `is_late` says that it can't be one that
+/// opens a flow or answers such a one. [`Verdict::TRANSLATED`]: `found` says what to write.
 #[inline(always)]
 fn first_packet<A, E>(
     env: &E,
-    interest: FilterBits,
+    (interest, is_late): (FilterBits, bool),
     headers: &Headers<A>,
     bytes: u64,
     found: &mut Rewrite<A>,
@@ -106,6 +107,7 @@ where
         Verdict::SETTLE_MASQUERADED => {
             return flow::settle_masqueraded(env, &headers.tuple, found);
         }
+        Verdict::MASQUERADED_ANSWER => return flow::answer(env, &headers.tuple, found, is_late),
         decided => return decided,
     }
     let mut opening = Opening::default();

@@ -97,6 +97,9 @@ impl TcpFlags {
     }
 }
 
+/// The longest TCP header with its options, in bytes.
+const TCP_HEADER_MAX: usize = 60;
+
 /// Offset of the flags in a TCP header.
 pub const TCP_FLAGS: usize = 13;
 
@@ -123,6 +126,16 @@ impl<A: Network> Headers<A> {
         } else {
             Step::Continues
         }
+    }
+
+    /// Whether the packet, of `length` bytes in all, can't be one that opens a TCP connection or
+    /// answers such a one: SYN, SYN and ACK, RST, or a bare ACK that challenges the SYN (RFC 5961 §4).
+    /// Data comes only when the flow is settled.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_past_opening(&self, length: u32) -> bool {
+        let behind_network = (length as usize).saturating_sub(self.transport_at());
+        self.step() == Step::Continues && behind_network > TCP_HEADER_MAX
     }
 
     /// Whether the packet asks for a new TCP connection.

@@ -48,6 +48,10 @@ impl Verdict {
     /// [`crate::ingress`].
     pub const SETTLE_MASQUERADED: Self = Self { code: 4 };
 
+    /// Translated, if the answer finds its flow where it goes out, too. Never leaves
+    /// [`crate::ingress`].
+    pub const MASQUERADED_ANSWER: Self = Self { code: 5 };
+
     /// Thrown away.
     #[inline(always)]
     pub const fn drop(reason: DropReason) -> Self {

@@ -179,7 +179,7 @@ fn source_ranges<A: Family>(maps: &Services<A>) -> Result<Ranges, CliError> {
     keys.sort_unstable();
     let mut ranges = Ranges::new();
     for key in keys {
-        ranges.entry(key.clients.service).or_default().push(range_text(&key));
+        ranges.entry(key.data.service).or_default().push(range_text(&key));
     }
     Ok(ranges)
 }
@@ -187,7 +187,7 @@ fn source_ranges<A: Family>(maps: &Services<A>) -> Result<Ranges, CliError> {
 fn range_text<A: Address>(key: &SourceRangeKey<A>) -> String {
     /// Bits of the Service's id, in front of the address.
     const SERVICE_BITS: u32 = 32;
-    format!("{}/{}", key.clients.address.to_ip(), key.prefix_length.saturating_sub(SERVICE_BITS))
+    format!("{}/{}", key.data.address.to_ip(), key.prefix_len.saturating_sub(SERVICE_BITS))
 }
 
 fn backends_of<A: Family>(maps: &Services<A>, shown: &mut Vec<Endpoint>) -> Result<(), CliError> {

@@ -106,7 +106,7 @@ fn adopt_belongings(tables: &mut Tables, installed: &Installed) {
 fn found<A: Address>(
     ranges: &BTreeSet<SourceRangeKey<A>>,
 ) -> impl Iterator<Item = (ServiceId, Cidr)> {
-    ranges.iter().filter_map(|range| Some((range.clients.service, ops::read_range(range)?)))
+    ranges.iter().filter_map(|range| Some((range.data.service, ops::read_range(range)?)))
 }
 
 /// Which Service port an id belongs to: its name, and the family and protocol of its frontends.
@@ -132,8 +132,8 @@ fn ports(
             .or_insert(port);
     }
     let members = installed.members.keys().map(|member| member.service);
-    let ranges = installed.v4.ranges.iter().map(|range| range.clients.service);
-    let ranges = ranges.chain(installed.v6.ranges.iter().map(|range| range.clients.service));
+    let ranges = installed.v4.ranges.iter().map(|range| range.data.service);
+    let ranges = ranges.chain(installed.v6.ranges.iter().map(|range| range.data.service));
     for id in members.chain(ranges).chain(installed.turns.iter().copied()) {
         ports.entry(id).or_insert(None);
     }

@@ -105,8 +105,8 @@ fn source_range<A: Address>(id: ServiceId, network: A, range: Cidr) -> SourceRan
 
 /// The agent's word for an element of `SOURCE_RANGES_*`; `None` when it is none of ours.
 pub(super) fn read_range<A: Address>(range: &SourceRangeKey<A>) -> Option<Cidr> {
-    let bits = u8::try_from(range.prefix_length.checked_sub(32)?).ok()?;
-    Cidr::new(range.clients.address.to_ip(), bits)
+    let bits = u8::try_from(range.prefix_len.checked_sub(32)?).ok()?;
+    Cidr::new(range.data.address.to_ip(), bits)
 }
 
 /// The agent's word for an element of `BACKENDS_*`.

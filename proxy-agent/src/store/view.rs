@@ -272,7 +272,7 @@ fn ranges<A: Address>(maps: &InstalledFamily<A>, service: &Service) -> BTreeSet<
     let checked = service.flags.contains(ServiceFlags::SOURCE_RANGES);
     maps.ranges
         .iter()
-        .filter(|range| checked && range.clients.service == service.id)
-        .map(|range| (range.clients.address.to_ip(), range.prefix_length.saturating_sub(32)))
+        .filter(|range| checked && range.data.service == service.id)
+        .map(|range| (range.data.address.to_ip(), range.prefix_len.saturating_sub(32)))
         .collect()
 }

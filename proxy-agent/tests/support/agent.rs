@@ -43,8 +43,8 @@ impl<S: MapStore> MapStore for Recorder<S> {
 }
 
 fn said<A: Address>(range: &SourceRangeKey<A>) -> String {
-    let client = range.clients;
-    format!("{}:{}/{}", client.service.get(), client.address, range.prefix_length - 32)
+    let client = range.data;
+    format!("{}:{}/{}", client.service.get(), client.address, range.prefix_len - 32)
 }
 
 fn word(op: &Op) -> String {

@@ -46,8 +46,8 @@ fn nothing_is_left_over(installed: &Installed) {
     let filtered = ids(&|service| service.flags.contains(ServiceFlags::SOURCE_RANGES));
     let affine = ids(&|service| service.flags.contains(ServiceFlags::AFFINITY));
     let in_turn = ids(&|service| service.algorithm == Algorithm::RoundRobin as u8);
-    let ranges = installed.v4.ranges.iter().map(|range| range.clients.service);
-    let mut ranges = ranges.chain(installed.v6.ranges.iter().map(|range| range.clients.service));
+    let ranges = installed.v4.ranges.iter().map(|range| range.data.service);
+    let mut ranges = ranges.chain(installed.v6.ranges.iter().map(|range| range.data.service));
     assert!(ranges.all(|id| filtered.contains(&id)), "source ranges are left over");
     let mut members = installed.members.keys().map(|member| member.service);
     assert!(members.all(|id| affine.contains(&id)), "members are left over");

@@ -231,9 +231,8 @@ fn leftovers<A: Address>(
     installed: &Installed,
     id: ServiceId,
 ) {
-    let of_service = maps.ranges.iter().filter(|range| range.clients.service == id);
-    most.ranges
-        .extend(of_service.map(|range| (range.clients.address.to_ip(), range.prefix_length - 32)));
+    let of_service = maps.ranges.iter().filter(|range| range.data.service == id);
+    most.ranges.extend(of_service.map(|range| (range.data.address.to_ip(), range.prefix_len - 32)));
     for (member, sets) in installed.members.iter().filter(|(member, _)| member.service == id) {
         if let Some(backend) = maps.backends.get(&member.backend) {
             let local = backend.flags.contains(BackendFlags::LOCAL);

@@ -1,7 +1,7 @@
 //! What a flood evicts from the tables of new flows, one half of a pair at a time, is made anew from
 //! the half that is left, so that no packet leaves half translated.
 
-use proxy_common::{Flow, FlowFlags, FlowKind, Tuple};
+use proxy_common::{DropReason, Flow, FlowFlags, FlowKind, Tuple};
 
 use super::{masquerade_key, settle};
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     network::Network,
     rewrite::Rewrite,
     transport::{Hook, Step},
+    verdict::Verdict,
 };
 
 /// Makes the reply half `other` anew from the forward half under `key`: without it the answer would
@@ -51,6 +52,26 @@ where
         env.insert_flow(FlowTable::NewSrc, &key, &half, Insert::Keep);
     }
     false
+}
+
+/// The verdict on an answer with `tuple`, which a new masqueraded flow turns into `found`: whether its
+/// reply half will be found at egress, which looks for those of settled flows only when the packet is
+/// late. Otherwise it would leave with its endpoint's address.
+#[inline(never)]
+pub fn answer<A, E>(env: &E, tuple: &Tuple<A>, found: &Rewrite<A>, is_late: bool) -> Verdict
+where
+    A: Network,
+    E: Maps<A>,
+{
+    let key =
+        Tuple::new((tuple.source, found.other_port), (found.address, found.port), tuple.protocol);
+    if (!is_late && env.with_flow(FlowTable::NewSrc, &key, |_| ()).is_some())
+        || env.with_flow(FlowTable::Src, &key, |_| ()).is_some()
+    {
+        Verdict::TRANSLATED
+    } else {
+        Verdict::drop(DropReason::NotEstablished)
+    }
 }
 
 /// Makes a pending half of a flow's forward half, for egress to resolve.

@@ -27,6 +27,7 @@ use crate::{
 };
 
 pub use closing::{end_if_closed, is_closed};
+pub use evicted::answer;
 pub(crate) use open::fresh;
 pub use open::{Opening, is_taken, open};
 pub use settle::{settle, settle_masqueraded};
@@ -52,6 +53,22 @@ impl<A: Network> Met<A> {
             Hook::Egress => {
                 Tuple::new((key.destination, other_port), (address, port), key.protocol)
             }
+        }
+    }
+
+    /// Whether the packet with `headers`, met on the new forward half of a masqueraded flow, will be
+    /// masqueraded where it goes out; `is_whole` says whether the half for that was there. It must not
+    /// leave with its client's address.
+    ///
+    /// Where that half was evicted the endpoint would see another port: only what opens a connection
+    /// goes on. Data before an answer is nobody's, and egress doesn't look for new flows on behalf of
+    /// data.
+    #[inline(always)]
+    fn expects(&self, headers: &Headers<A>, is_whole: bool) -> bool {
+        match headers.step() {
+            Step::Opens => true,
+            Step::Answers => is_whole,
+            Step::Continues => is_whole && self.flags.contains(FlowFlags::ANSWERED),
         }
     }
 
@@ -165,8 +182,8 @@ where
 ///
 /// [`Verdict::PASS`]: there is no such flow, or its connection has ended and the packet is the SYN of
 /// another one. [`Verdict::MASQUERADE`]: its source isn't known yet. [`Verdict::SETTLE`] and
-/// [`Verdict::SETTLE_MASQUERADED`]: with this packet it is to be settled. A refusal: the packet can't be
-/// one of its connection's.
+/// [`Verdict::SETTLE_MASQUERADED`]: with this packet it is to be settled. [`Verdict::MASQUERADED_ANSWER`]:
+/// [`answer`] decides. A refusal: the packet can't be one of its connection's.
 #[inline(never)]
 pub fn follow_new<A, E>(
     env: &E,
@@ -187,11 +204,7 @@ where
     let is_reply = met.flags.contains(FlowFlags::REPLY);
     let is_masqueraded = met.flags.contains(FlowFlags::MASQUERADED);
     let is_whole = !is_masqueraded || evicted::keep_masquerade(env, headers, found);
-    let is_expected = is_whole && met.flags.contains(FlowFlags::ANSWERED);
-    if is_masqueraded && headers.step() == Step::Continues && !is_expected {
-        // Egress doesn't look for a new flow on behalf of data, which would leave with its client's
-        // address. Data without an answer before it is nobody's; and where a flood has evicted the
-        // half that masquerades, the endpoint would see another port.
+    if is_masqueraded && !met.expects(headers, is_whole) {
         return Verdict::reject(RejectReason::NoFlow);
     }
     if is_whole && met.settles(headers) {
@@ -207,7 +220,8 @@ where
         flow.flags
     });
     if is_reply {
-        return Verdict::TRANSLATED;
+        let is_masquerade = met.kind == FlowKind::Masquerade as u8;
+        return if is_masquerade { Verdict::MASQUERADED_ANSWER } else { Verdict::TRANSLATED };
     }
     match others {
         Some(others) if headers.opens_tcp() && is_closed(met.flags, others) => {

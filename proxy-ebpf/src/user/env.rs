@@ -184,8 +184,8 @@ impl<A: FamilyOf> Maps<A> for Machine {
 /// Whether `client` agrees with `range` in as many bits as the range says: what the kernel's trie
 /// finds.
 fn is_inside<A: FamilyOf>(client: &SourceRangeKey<A>, range: &SourceRangeKey<A>) -> bool {
-    let bits = range.prefix_length as usize;
-    let (client, range) = (bits_of(&client.clients), bits_of(&range.clients));
+    let bits = range.prefix_len as usize;
+    let (client, range) = (bits_of(&client.data), bits_of(&range.data));
     client.take(bits).eq(range.take(bits))
 }
 

@@ -16,6 +16,7 @@ mod extensions;
 mod fragments;
 mod hairpin;
 mod icmp;
+mod leaks;
 mod masquerade;
 mod outside;
 mod processes;

@@ -47,7 +47,7 @@ impl KernelMachine {
         let ranges = self.map(A::SOURCE_RANGES)?;
         let mut ranges: LpmTrie<_, Raw<_>, u32> = ranges.try_into().context(A::SOURCE_RANGES)?;
         for range in &family.source_ranges {
-            ranges.insert(&Key::new(range.prefix_length, Raw(range.clients)), 1, 0)?;
+            ranges.insert(&Key::new(range.prefix_len, Raw(range.data)), 1, 0)?;
         }
         self.put_filter(&machine.filter)
     }

@@ -114,8 +114,17 @@ impl Types {
     pub(super) fn name(&self, id: u32) -> Result<String> {
         match self.shape(id)? {
             Shape::Array(element, count) => Ok(format!("[{}; {count}]", self.name(element)?)),
-            _ => Ok(rust_name(&self.get(id)?.name)),
+            _ => Ok(our_name(rust_name(&self.get(id)?.name))),
         }
+    }
+}
+
+/// What `proxy-common` calls the key of an LPM trie, which aya composes itself of a prefix length and
+/// what stands behind it.
+fn our_name(name: String) -> String {
+    match name.strip_prefix("Key<ServiceClient<") {
+        Some(rest) => format!("SourceRangeKey<{}", rest.replace(">>", ">")),
+        None => name,
     }
 }
 
