@@ -5,7 +5,8 @@
 //! processes of the node.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
     time::{Instant, SystemTime},
 };
 
@@ -27,17 +28,15 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Serves `/healthz`, `/livez` and `/readyz` for ever.
 pub async fn health(address: SocketAddr, health: Health, metrics: Metrics) {
-    let listener = listen(address, "--healthz-bind-address", |_| {}).await;
     let page = move |path: String| {
         let verdict = health.verdict(Instant::now());
         std::future::ready(health_page(&path, &verdict, SystemTime::now(), &metrics))
     };
-    serve(listener, page).await;
+    everywhere(address, "--healthz-bind-address", page).await;
 }
 
 /// Serves `/metrics` and `/proxyMode` for ever.
 pub async fn metrics(address: SocketAddr, health: Health, metrics: Metrics, pins: Pins) {
-    let listener = listen(address, "--metrics-bind-address", |_| {}).await;
     let page = move |path: String| {
         let (health, metrics, pins) = (health.clone(), metrics.clone(), pins.clone());
         async move {
@@ -54,7 +53,24 @@ pub async fn metrics(address: SocketAddr, health: Health, metrics: Metrics, pins
             }
         }
     };
-    serve(listener, page).await;
+    everywhere(address, "--metrics-bind-address", page).await;
+}
+
+/// Serves `page` at `address` for ever; at all addresses of both families where it is 0.0.0.0, as Go
+/// programs do.
+async fn everywhere<P, F>(address: SocketAddr, flag: &str, page: P)
+where
+    P: Fn(String) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Page> + Send + 'static,
+{
+    let one = async |place| serve(listen(place, flag, |_| {}).await, page.clone()).await;
+    let all_of_v4 = address.ip() == IpAddr::from(Ipv4Addr::UNSPECIFIED);
+    if all_of_v4 && Path::new("/proc/net/if_inet6").exists() {
+        let other = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+        tokio::join!(one(address), one(other));
+    } else {
+        one(address).await;
+    }
 }
 
 /// The body of `/healthz` and `/livez`, with kube-proxy's fields.

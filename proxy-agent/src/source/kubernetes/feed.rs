@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    access::Server,
     backoff::Backoff,
     first_lists::Context,
     follow::{Follower, Over, Stop, Way},
@@ -59,7 +60,7 @@ struct Course {
     /// The last error that was told.
     told: String,
     /// Which server `way` and `path` were found out with.
-    selection: u64,
+    server: Option<Server>,
     /// Errors in a row.
     errors: u32,
 }
@@ -74,7 +75,7 @@ impl<W: Wire, T: Object> Feed<W, T> {
             path: 0,
             backoff: Backoff::new(WAIT.0, WAIT.1),
             told: String::new(),
-            selection: 0,
+            server: None,
             errors: 0,
         };
         loop {
@@ -93,9 +94,10 @@ impl<W: Wire, T: Object> Feed<W, T> {
     /// Asks once, follows to the end, and says how long to wait; `None` when nobody listens.
     async fn once(&self, follower: &mut Follower<W, T>, course: &mut Course) -> Option<Duration> {
         let connection = follower.context.servers.connection().await;
-        if std::mem::replace(&mut course.selection, connection.selection) != connection.selection {
+        if course.server.as_ref() != Some(&connection.server) {
             // Another server may be of another version.
             (course.way, course.path) = (Way::Stream, 0);
+            course.server = Some(connection.server.clone());
         }
         let path = self.resource.paths[course.path];
         let began = Instant::now();

@@ -66,7 +66,7 @@ struct State {
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) client: Client,
-    server: Server,
+    pub(super) server: Server,
     made: Instant,
     /// Which selection it came from.
     pub(super) selection: u64,

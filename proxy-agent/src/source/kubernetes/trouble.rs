@@ -82,9 +82,11 @@ impl WatchError {
             401 => Remedy::Elsewhere,
             403 => Remedy::Refused,
             404 => Remedy::Unserved,
-            400 | 405 | 406 | 415 | 422 if streaming => Remedy::Page,
-            // A server that is behind the one that was asked before, or has too much to do.
             429 => Remedy::Again,
+            // Whatever is the matter: what it says of pages counts. Servers have many words for
+            // that they, or their etcd, can't stream.
+            _ if streaming => Remedy::Page,
+            // A server that is behind the one that was asked before.
             504 if status.reason == "Timeout" => Remedy::Again,
             500.. => Remedy::Elsewhere,
             _ => Remedy::Again,
@@ -143,7 +145,9 @@ mod tests {
         assert_eq!(remedy(404, false), Remedy::Unserved);
         assert_eq!(remedy(403, true), Remedy::Refused);
         assert_eq!(remedy(401, false), Remedy::Elsewhere);
-        assert_eq!(remedy(500, true), Remedy::Elsewhere);
+        assert_eq!(remedy(500, true), Remedy::Page);
+        assert_eq!(remedy(500, false), Remedy::Elsewhere);
+        assert_eq!(remedy(429, true), Remedy::Again);
         assert_eq!(status(504, "Timeout").remedy(false), Remedy::Again);
         let stalled = WatchError::ListStalled { after: Duration::from_secs(1) };
         assert_eq!(stalled.remedy(true), Remedy::Page);
