@@ -51,6 +51,17 @@ impl AgentFlags {
         self
     }
 
+    /// `--checkpoint`, where objects come from an API server and the story says nothing else: nodes
+    /// of one machine would share the default.
+    fn checkpoint(&self, node: &Node) -> Vec<String> {
+        let given = self.arguments.iter().any(|argument| argument == "--checkpoint");
+        if given || self.kubeconfig.is_none() {
+            return Vec::new();
+        }
+        let file = node.file("-api-servers.json").display().to_string();
+        vec!["--checkpoint".to_owned(), file]
+    }
+
     /// Another flag.
     pub fn with(mut self, flag: &str, value: &str) -> Self {
         self.arguments.extend([flag.to_owned(), value.to_owned()]);
@@ -95,6 +106,8 @@ impl Agent {
             .arg(node.pin_path())
             .arg("--cgroup-root")
             .arg(node.cgroup().path())
+            // Of each node its own. A flag that is given again would be refused.
+            .args(flags.checkpoint(node))
             .args(&flags.arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)

@@ -16,6 +16,7 @@ use crate::{
     desired::{NodePortAddresses, select_node_addresses},
     devices::Snapshot,
     events::Notifier,
+    flows::{states::States, sweep::Swept},
     health::{
         Census, Health,
         service_servers::{Addresses, Wanted},
@@ -170,6 +171,14 @@ impl Telemetry {
         self.changed = true;
     }
 
+    /// What a sweep has found and removed.
+    pub(super) fn flows(&self, states: &States, removed: &Swept) {
+        self.outlets.metrics.flows(states.iter());
+        let Swept { expired, stale, orphans, .. } = *removed;
+        let removed = [("expired", expired), ("stale", stale), ("orphan", orphans)];
+        self.outlets.metrics.flows_removed(removed);
+    }
+
     /// So many devices have programs.
     pub(super) fn attached(&self, devices: usize) {
         self.outlets.metrics.attached(devices);
@@ -193,7 +202,8 @@ impl Telemetry {
             Change::Deleted(name) if *name == self.node_name => None,
             Change::Applied(_) | Change::Deleted(_) => return,
         };
-        self.outlets.health.leaving(node.as_ref().is_some_and(|node| node.leaving));
+        // One that is gone has left.
+        self.outlets.health.leaving(node.as_ref().is_none_or(|node| node.leaving));
         self.node = node;
         self.changed = true;
     }

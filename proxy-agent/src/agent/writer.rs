@@ -223,6 +223,7 @@ impl Writer {
     /// Takes in what a sweep has found.
     fn found(&mut self, found: Found) {
         self.reconciler.live_flows(&found.live);
+        self.telemetry.flows(&found.states, &found.removed);
         self.state.update(|live| {
             live.flows = found.flows;
             live.full = found.full;

@@ -17,6 +17,7 @@ pub mod pair;
 pub mod services;
 pub mod serving;
 pub mod sockets;
+pub mod states;
 pub mod sweep;
 pub mod sweeper;
 pub mod table;

@@ -17,6 +17,7 @@ use super::{
     open_flows::Tally,
     pair::{Generation, Half},
     serving::Serving,
+    states::States,
     table::HalfTable,
 };
 use crate::{
@@ -106,6 +107,8 @@ pub struct Notes<'a, A> {
     pub live: &'a mut LiveFlows,
     /// Open flows by endpoint.
     pub tally: Tally<'a, A>,
+    /// How many there are of each state.
+    pub states: &'a mut States,
 }
 
 /// The tables of one generation: halves at ingress and halves at egress.
@@ -143,7 +146,10 @@ fn sweep_pair<A: Address, T: HalfTable<A>>(
         note_service(notes.live, flow.service);
         notes.live.destinations.insert(key.destination.to_ip());
         notes.tally.ingress(&key, &flow);
-        swept.live += usize::from(flow.kind != FlowKind::Masquerade as u8);
+        if flow.kind != FlowKind::Masquerade as u8 {
+            swept.live += 1;
+            notes.states.note(*generation, key.protocol);
+        }
         let alone = !egress.pair(&flow.src_key(&key)) && is_left_alone(rules, &flow);
         if alone || is_stale(rules, &key, &flow) || is_suspect(rules, *generation, &key, &flow) {
             suspects.push(key);

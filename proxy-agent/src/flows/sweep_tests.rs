@@ -9,7 +9,7 @@ use bytemuck::Zeroable;
 use proxy_common::{Be16, Flow, FlowFlags, FlowKind, Nanoseconds, Protocol, ServiceId, Tuple, V4};
 
 use super::{
-    Generation, HalfTable, LiveFlows, MapError, Notes, Pair, Rules, Serving, Swept, Tally,
+    Generation, HalfTable, LiveFlows, MapError, Notes, Pair, Rules, Serving, States, Swept, Tally,
     Timeouts, sweep_pair,
 };
 
@@ -110,7 +110,8 @@ impl Tables {
         let rules = Rules { timeouts: &timeouts, serving, now: at(second) };
         let pair = Pair { dst: &self.dst, src: &self.src, generation: self.generation };
         let counted = HashSet::new();
-        let mut notes = Notes { live: &mut live, tally: Tally::new(&counted) };
+        let mut states = States::default();
+        let mut notes = Notes { live: &mut live, tally: Tally::new(&counted), states: &mut states };
         let swept = sweep_pair(&pair, &rules, &mut notes).unwrap().0;
         (swept, live)
     }

@@ -16,6 +16,7 @@ use super::{
     services::Known,
     serving::Serving,
     sockets::{self, Destroyed, Destroyer, Seen, SocketMaps},
+    states::States,
     sweep::{Notes, Rules, Swept, sweep},
     sweeper::SweepOptions,
     timeouts::Timeouts,
@@ -36,6 +37,10 @@ pub struct Found {
     pub live: LiveFlows,
     /// Flows of the packet path.
     pub flows: usize,
+    /// The same by state, what was removed then included.
+    pub states: States,
+    /// What was removed.
+    pub removed: Swept,
     /// Tables that are full, in words.
     pub full: Vec<String>,
     /// Sockets that are not destroyed because the kernel can't, in words.
@@ -84,6 +89,7 @@ struct Common<'a> {
 #[derive(Default)]
 struct Sum {
     live: LiveFlows,
+    states: States,
     swept: Swept,
     fills: Vec<TableFill>,
     bound: Vec<sockets::Bound>,
@@ -144,6 +150,8 @@ impl Walker {
         Ok(Found {
             live: sum.live,
             flows: sum.swept.live,
+            states: sum.states,
+            removed: sum.swept,
             full: full.into_iter().map(|(_, text)| text).collect(),
             unsupported: self.unsupported.clone(),
         })
@@ -192,7 +200,8 @@ impl<A: Family> OfFamily<A> {
         let Common { known, serving, timeouts, now, .. } = *common;
         let nobody = HashSet::<ServiceId>::new();
         let counted = if common.counted.is_some() { &known.least_connections } else { &nobody };
-        let mut notes = Notes { live: &mut sum.live, tally: Tally::new(counted) };
+        let mut notes =
+            Notes { live: &mut sum.live, tally: Tally::new(counted), states: &mut sum.states };
         let rules = Rules { timeouts, serving, now };
         let (swept, fills) = sweep(&self.flows, &rules, &mut notes)?;
         sum.swept = sum.swept.plus(swept);

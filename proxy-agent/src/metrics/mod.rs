@@ -218,10 +218,10 @@ impl Metrics {
         self.all.programs_rejected.set(number(programs));
     }
 
-    /// What a sweep found, by state.
-    pub fn flows<'a>(&self, states: impl IntoIterator<Item = (&'a str, usize)>) {
-        for (state, flows) in states {
-            self.all.flows.with_label_values(&[state]).set(number(flows));
+    /// What a sweep found, by state and protocol.
+    pub fn flows<'a>(&self, flows: impl IntoIterator<Item = (&'a str, &'a str, usize)>) {
+        for (state, protocol, flows) in flows {
+            self.all.flows.with_label_values(&[state, protocol]).set(number(flows));
         }
     }
 

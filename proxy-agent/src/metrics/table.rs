@@ -99,10 +99,10 @@ metrics! {
         "Elements of a map that are in use. Looked at once a minute at most.";
     MAP_CAPACITY: Gauge "sluice_map_capacity" ["map"]
         "Elements that a map has room for.";
-    FLOWS: Gauge "sluice_flows" ["state"]
-        "Flows at the last sweep.";
+    FLOWS: Gauge "sluice_flows" ["state", "protocol"]
+        "Flows at the last sweep: `new` ones, which may be evicted, and `settled` ones.";
     FLOWS_REMOVED: Counter "sluice_flows_removed_total" ["why"]
-        "Flows that the sweeper removed.";
+        "Flows that the sweeper removed: `expired`, `stale` (their endpoint stopped serving), `orphan`.";
     DATAPATH_EVENTS: Counter "sluice_datapath_events_total" ["event"]
         "What the datapath did.";
     REJECTED: Counter "sluice_rejected_total" ["reason"]

@@ -36,6 +36,9 @@ const LABEL_MAX: usize = 63;
 /// RFC 1123 subdomain: what Kubernetes allows most other objects.
 const SUBDOMAIN_MAX: usize = 253;
 
+/// Names that are kept before anybody asks whether they are still needed.
+const NAMES: usize = 1024;
+
 /// What came of an object: the object, unless it has no usable name, and what is wrong with it.
 pub(super) type Converted<T> = (Option<T>, Vec<Problem>);
 
@@ -43,12 +46,18 @@ pub(super) type Converted<T> = (Option<T>, Vec<Problem>);
 #[derive(Debug, Default)]
 pub(super) struct Converter {
     names: HashSet<Arc<str>>,
+    /// When there are so many names, those that nobody has any more are forgotten.
+    room: usize,
 }
 
 impl Converter {
     fn intern(&mut self, name: &str) -> Arc<str> {
         if let Some(known) = self.names.get(name) {
             return known.clone();
+        }
+        if self.names.len() >= self.room {
+            self.names.retain(|name| Arc::strong_count(name) > 1);
+            self.room = (2 * self.names.len()).max(NAMES);
         }
         let name: Arc<str> = name.into();
         self.names.insert(name.clone());
@@ -79,4 +88,21 @@ fn is_usable(name: &str, field: &str, max: usize, fields: &mut Fields) -> bool {
         fields.problem(field, name, Trouble::Name { max });
     }
     usable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Converter, NAMES};
+
+    #[test]
+    fn names_are_kept_once_and_no_longer_than_needed() {
+        let mut converter = Converter::default();
+        let kept = converter.intern("kept");
+        assert!(std::sync::Arc::ptr_eq(&kept, &converter.intern("kept")));
+        for i in 0..10 * NAMES {
+            converter.intern(&i.to_string());
+        }
+        assert!(converter.names.len() <= 2 * NAMES, "{}", converter.names.len());
+        assert!(std::sync::Arc::ptr_eq(&kept, &converter.intern("kept")));
+    }
 }
