@@ -117,7 +117,7 @@ impl Agent {
     }
 
     /// Waits until the maps are in step with the manifests and programs are attached.
-    fn wait_until_ready(&mut self) -> Result<()> {
+    pub fn wait_until_ready(&mut self) -> Result<()> {
         self.wait_for_log(START_PATIENCE, |line| {
             line.split(|character: char| !character.is_alphanumeric()).any(|word| word == "ready")
         })?;

@@ -7,11 +7,13 @@
 
 mod access;
 mod api;
+mod audit;
 mod certificates;
 mod etcd;
 mod kube_proxy;
 mod objects;
 mod programs;
+mod relay;
 mod server;
 
 use std::{
@@ -32,8 +34,10 @@ use certificates::{AUTHORITY, Certificates};
 
 pub use access::{AGENT, AGENT_NAMESPACE, agent_role};
 pub use api::Api;
+pub use audit::Asked;
 pub use kube_proxy::KubeProxy;
 pub use programs::Etcd;
+pub use relay::Relay;
 
 /// Starting takes seconds of CPU time, which others may want too.
 const START_PATIENCE: Duration = Duration::from_secs(120);
@@ -48,11 +52,13 @@ pub struct Settings {
     pub etcd: Etcd,
     /// More flags of kube-apiserver.
     pub flags: Vec<String>,
+    /// Whether nodes reach kube-apiserver through a [`Relay`] only.
+    pub relayed: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { etcd: Etcd::Current, flags: Vec::new() }
+        Self { etcd: Etcd::Current, flags: Vec::new(), relayed: false }
     }
 }
 
@@ -60,6 +66,7 @@ impl Default for Settings {
 pub struct ControlPlane {
     api: Api,
     access: Access,
+    relay: Option<Relay>,
     controllers: Option<Process>,
     server: Option<Process>,
     etcd: Option<Process>,
@@ -78,12 +85,15 @@ impl ControlPlane {
         let mut addresses = host.addresses().both().to_vec();
         addresses.extend([IpAddr::V4(Ipv4Addr::LOCALHOST), Self::link_address().parse()?]);
         let certificates = Certificates::make(directory.join("certificates"), &addresses)?;
+        audit::write_policy(&directory.join("audit.policy"))?;
         let access = Access::make(&directory, certificates.path(AUTHORITY))?;
         let local = format!("https://127.0.0.1:{PORT}");
         let api = Api::new(&host.namespace_handle(), &access.administrator(&local))?;
+        let relay = if settings.relayed { Some(Relay::start(&host)?) } else { None };
         let mut made = Self {
             api,
             access,
+            relay,
             controllers: None,
             server: None,
             etcd: None,
@@ -102,6 +112,15 @@ impl ControlPlane {
     #[must_use]
     pub fn api(&self) -> &Api {
         &self.api
+    }
+
+    /// The relay.
+    ///
+    /// # Panics
+    /// Where [`Settings::relayed`] isn't set.
+    #[must_use]
+    pub fn relay(&self) -> &Relay {
+        self.relay.as_ref().expect("the story asked for a relay")
     }
 
     /// The host that it runs on.

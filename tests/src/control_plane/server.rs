@@ -17,7 +17,10 @@ impl ControlPlane {
         command
             .arg(format!("--etcd-servers={}", etcd::url()))
             .arg(format!("--secure-port={PORT}"))
-            .arg("--bind-address=::")
+            .arg(format!(
+                "--bind-address={}",
+                if self.settings.relayed { "127.0.0.1" } else { "::" }
+            ))
             .arg(format!("--advertise-address={}", self.host.address(Family::V4)))
             .arg(format!("--service-cluster-ip-range={}", SERVICE_CIDRS.join(",")))
             .arg(file("tls-cert-file", "server.crt"))
@@ -28,6 +31,8 @@ impl ControlPlane {
             .arg("--service-account-issuer=https://kubernetes.default.svc")
             .arg(format!("--token-auth-file={}", self.access.tokens().display()))
             .arg("--authorization-mode=RBAC")
+            .arg(format!("--audit-policy-file={}", self.directory.join("audit.policy").display()))
+            .arg(format!("--audit-log-path={}", self.log("audit").display()))
             // Pods need no account of their own here.
             .arg("--disable-admission-plugins=ServiceAccount")
             .args(&self.settings.flags);

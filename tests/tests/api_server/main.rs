@@ -1,7 +1,14 @@
-//! Stories of an agent and a real API server.
+//! Stories of an agent and a real API server: what is followed, what is asked for, what is told, and
+//! what happens to traffic when the server, its etcd or the way there fails.
 
 mod bootstrapping;
+mod controllers;
+mod expiry;
 mod follows;
 mod health;
+mod lists;
 mod moving_over;
+mod outages;
 mod pages;
+mod restarts;
+mod site;
