@@ -104,10 +104,10 @@ where
     match flow::follow_new(env, HOOK, headers, bytes, found) {
         Verdict::PASS => {}
         Verdict::SETTLE => return flow::settle(env, HOOK, &headers.tuple),
-        Verdict::SETTLE_MASQUERADED => {
-            return flow::settle_masqueraded(env, &headers.tuple, found);
+        Verdict::MASQUERADED => return flow::follow_masqueraded(env, headers, found),
+        Verdict::MASQUERADED_ANSWER => {
+            return flow::masqueraded_answer(env, &headers.tuple, found, is_late);
         }
-        Verdict::MASQUERADED_ANSWER => return flow::answer(env, &headers.tuple, found, is_late),
         decided => return decided,
     }
     let mut opening = Opening::default();

@@ -44,9 +44,8 @@ impl Verdict {
     /// Translated, if the flow can be settled. Never leaves [`crate::ingress`] and [`crate::egress`].
     pub const SETTLE: Self = Self { code: 3 };
 
-    /// Translated, if the flow can be settled together with the pair that masquerades it. Never leaves
-    /// [`crate::ingress`].
-    pub const SETTLE_MASQUERADED: Self = Self { code: 4 };
+    /// Translated, if the pair that masquerades the flow is there. Never leaves [`crate::ingress`].
+    pub const MASQUERADED: Self = Self { code: 4 };
 
     /// Translated, if the answer finds its flow where it goes out, too. Never leaves
     /// [`crate::ingress`].

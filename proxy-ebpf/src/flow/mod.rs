@@ -10,11 +10,13 @@
 //! is the forward half, the other one the reply half.
 
 mod closing;
-mod evicted;
+mod masqueraded;
+mod new;
 mod open;
+mod partner;
 mod settle;
 
-use proxy_common::{Address, Flow, FlowFlags, FlowKind, RejectReason, Tuple};
+use proxy_common::{Address, Flow, FlowFlags, Tuple};
 
 use crate::{
     affinity,
@@ -22,15 +24,15 @@ use crate::{
     headers::Headers,
     network::Network,
     rewrite::Rewrite,
-    transport::{Hook, Step, TcpFlags},
-    verdict::Verdict,
+    transport::{Hook, TcpFlags},
 };
 
 pub use closing::{end_if_closed, is_closed};
-pub use evicted::answer;
+pub use masqueraded::{follow_masqueraded, masqueraded_answer};
+pub use new::follow_new;
 pub(crate) use open::fresh;
 pub use open::{Opening, is_taken, open};
-pub use settle::{settle, settle_masqueraded};
+pub use settle::settle;
 
 /// What was learned from a half when a packet met it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,39 +56,6 @@ impl<A: Network> Met<A> {
                 Tuple::new((key.destination, other_port), (address, port), key.protocol)
             }
         }
-    }
-
-    /// Whether the packet with `headers`, met on the new forward half of a masqueraded flow, will be
-    /// masqueraded where it goes out; `is_whole` says whether the half for that was there. It must not
-    /// leave with its client's address.
-    ///
-    /// Where that half was evicted the endpoint would see another port: only what opens a connection
-    /// goes on. Data before an answer is nobody's, and egress doesn't look for new flows on behalf of
-    /// data.
-    #[inline(always)]
-    fn expects(&self, headers: &Headers<A>, is_whole: bool) -> bool {
-        match headers.step() {
-            Step::Opens => true,
-            Step::Answers => is_whole,
-            Step::Continues => is_whole && self.flags.contains(FlowFlags::ANSWERED),
-        }
-    }
-
-    /// Whether the packet with `headers`, met on a new half, settles the flow.
-    #[inline(always)]
-    fn settles(&self, headers: &Headers<A>) -> bool {
-        let is_reply = self.flags.contains(FlowFlags::REPLY);
-        if self.kind == FlowKind::Direct as u8 {
-            // Nobody looks for a new flow on behalf of a packet that continues one and is no
-            // frontend's.
-            return is_reply;
-        }
-        // The pair that masquerades a flow settles when the flow does.
-        self.kind == FlowKind::Service as u8
-            && !is_reply
-            && self.flags.contains(FlowFlags::ANSWERED)
-            && !headers.opens_tcp()
-            && !headers.flags.rst()
     }
 }
 
@@ -165,8 +134,7 @@ where
     })
 }
 
-/// What to write into a packet of a settled flow. A SYN on a connection that has ended belongs to
-/// none: the old flow is removed.
+/// What to write into a packet of a settled flow, if it belongs to one.
 #[inline(always)]
 pub fn follow<A, E>(env: &E, hook: Hook, headers: &Headers<A>, bytes: u64) -> Option<Rewrite<A>>
 where
@@ -174,67 +142,26 @@ where
     E: Maps<A> + Kernel,
 {
     let met = meet(env, hook.flows(), headers, bytes)?;
-    let begins_anew = headers.opens_tcp() && end_if_closed(env, hook, &headers.tuple);
-    if begins_anew { None } else { Some(met.rewrite) }
+    if headers.opens_tcp() && begins_anew(env, hook, met.flags, &headers.tuple) {
+        return None;
+    }
+    Some(met.rewrite)
 }
 
-/// What to write into a packet of a new flow, into `found`.
-///
-/// [`Verdict::PASS`]: there is no such flow, or its connection has ended and the packet is the SYN of
-/// another one. [`Verdict::MASQUERADE`]: its source isn't known yet. [`Verdict::SETTLE`] and
-/// [`Verdict::SETTLE_MASQUERADED`]: with this packet it is to be settled. [`Verdict::MASQUERADED_ANSWER`]:
-/// [`answer`] decides. A refusal: the packet can't be one of its connection's.
+/// Whether a SYN that met a settled half with `flags` begins another connection. If the half's has
+/// ended, the flow is removed.
 #[inline(never)]
-pub fn follow_new<A, E>(
-    env: &E,
-    hook: Hook,
-    headers: &Headers<A>,
-    bytes: u64,
-    found: &mut Rewrite<A>,
-) -> Verdict
+fn begins_anew<A, E>(env: &E, hook: Hook, flags: FlowFlags, key: &Tuple<A>) -> bool
 where
     A: Network,
-    E: Maps<A> + Kernel,
+    E: Maps<A>,
 {
-    let Some(met) = meet(env, hook.new_flows(), headers, bytes) else { return Verdict::PASS };
-    if met.flags.contains(FlowFlags::PENDING) {
-        return Verdict::MASQUERADE;
-    }
-    *found = met.rewrite;
-    let is_reply = met.flags.contains(FlowFlags::REPLY);
-    let is_masqueraded = met.flags.contains(FlowFlags::MASQUERADED);
-    let is_whole = !is_masqueraded || evicted::keep_masquerade(env, headers, found);
-    if is_masqueraded && !met.expects(headers, is_whole) {
-        return Verdict::reject(RejectReason::NoFlow);
-    }
-    if is_whole && met.settles(headers) {
-        return if is_masqueraded { Verdict::SETTLE_MASQUERADED } else { Verdict::SETTLE };
-    }
-    // A half that is used keeps the other one from being evicted.
-    let news = if is_reply { FlowFlags::ANSWERED } else { FlowFlags::empty() };
-    let now = env.now();
-    let other = met.other_key(hook, &headers.tuple);
-    let others = env.with_flow(hook.other().new_flows(), &other, |flow| {
-        flow.last_seen = now;
-        flow.flags = flow.flags.union(news);
-        flow.flags
-    });
-    if is_reply {
-        let is_masquerade = met.kind == FlowKind::Masquerade as u8;
-        return if is_masquerade { Verdict::MASQUERADED_ANSWER } else { Verdict::TRANSLATED };
-    }
-    match others {
-        Some(others) if headers.opens_tcp() && is_closed(met.flags, others) => {
-            // Refused: the next attempt goes where it goes, and reserves its halves anew.
-            env.remove_flow(hook.new_flows(), &headers.tuple);
-            env.remove_flow(hook.other().new_flows(), &other);
-            Verdict::PASS
-        }
-        Some(_) => Verdict::TRANSLATED,
-        None => {
-            evicted::remake(env, hook, &headers.tuple, &other);
-            Verdict::TRANSLATED
-        }
+    match (hook, flags.contains(FlowFlags::REPLY)) {
+        // An endpoint that opens a connection to a masqueraded flow's port answers nobody.
+        (Hook::Ingress, true) => true,
+        // What is to be masqueraded was found to belong to its flow at ingress.
+        (Hook::Egress, false) => false,
+        _ => end_if_closed(env, hook, key),
     }
 }
 

@@ -6,7 +6,7 @@ use proxy_common::{
     Protocol, ServiceId, Tuple,
 };
 
-use super::{end_if_closed, evicted::leave_word};
+use super::{end_if_closed, masqueraded::leave_word, partner::leads_to};
 use crate::{
     env::{Change, FlowTable, Insert, Kernel, Maps},
     network::Network,
@@ -154,11 +154,7 @@ where
     A: Network,
     E: Maps<A>,
 {
-    env.with_flow(table, key, |flow| {
-        flow.address == tuple.destination
-            && flow.port == tuple.destination_port
-            && flow.other_port == tuple.source_port
-    })
+    env.with_flow(table, key, |flow| leads_to(Hook::Ingress, tuple, flow))
 }
 
 /// A half that writes nothing yet.

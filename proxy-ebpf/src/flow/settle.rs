@@ -3,11 +3,10 @@
 
 use proxy_common::{Address, Counter, DropReason, Flow, FlowFlags, Tuple};
 
-use super::{masquerade_key, other_key};
+use super::other_key;
 use crate::{
     env::{FlowTable, Insert, Kernel, Maps},
     network::Network,
-    rewrite::Rewrite,
     transport::Hook,
     verdict::Verdict,
 };
@@ -28,25 +27,23 @@ where
     verdict
 }
 
-/// Moves the new flow of `tuple`, whose packets become `found` at ingress, and the pair that
-/// masquerades it.
-#[inline(never)]
-pub fn settle_masqueraded<A, E>(env: &E, tuple: &Tuple<A>, found: &Rewrite<A>) -> Verdict
+/// Moves the new flow of `tuple`, and the pair under `masquerade` at egress, which masquerades it.
+#[inline(always)]
+pub(super) fn settle_masqueraded<A, E>(env: &E, tuple: &Tuple<A>, masquerade: &Tuple<A>) -> Verdict
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let masquerade = masquerade_key(tuple, found);
-    let verdict = enter(env, Hook::Egress, &masquerade);
+    let verdict = enter(env, Hook::Egress, masquerade);
     if verdict != Verdict::TRANSLATED {
         return verdict;
     }
     let verdict = enter(env, Hook::Ingress, tuple);
     if verdict != Verdict::TRANSLATED {
-        withdraw(env, Hook::Egress, &masquerade);
+        withdraw(env, Hook::Egress, masquerade);
         return verdict;
     }
-    leave(env, Hook::Egress, &masquerade);
+    leave(env, Hook::Egress, masquerade);
     if leave(env, Hook::Ingress, tuple) {
         env.count(Counter::FlowSettled);
     }
