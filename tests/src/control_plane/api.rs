@@ -35,7 +35,7 @@ impl Api {
             .worker_threads(1)
             .enable_all()
             .on_thread_start(move || {
-                namespace.enter().expect("the lab's namespaces can be entered")
+                namespace.enter().expect("the lab's namespaces can be entered");
             })
             .build()?;
         let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig.clone())?;
