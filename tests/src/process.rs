@@ -80,7 +80,7 @@ impl Process {
     }
 
     /// The lines of its standard output, once.
-    pub(crate) fn lines(&mut self) -> Lines {
+    pub fn lines(&mut self) -> Lines {
         let stdout = self.child.stdout.take().expect("stdout was piped and not yet taken");
         Lines { name: self.name.clone(), stdout, buffer: Vec::new() }
     }

@@ -4,6 +4,7 @@ mod bench;
 mod bpf_object;
 mod build;
 mod build_and_load;
+mod image;
 mod lint;
 mod maps_doc;
 mod process;
@@ -35,6 +36,8 @@ enum Command {
     Test(test::Arguments),
     /// Measure the datapath
     Bench(bench::Arguments),
+    /// An OCI image of the agent
+    Image(image::Arguments),
     /// Formatting, clippy, tidy, and cargo-deny where it is installed
     Lint,
     /// The rules of the code base that no compiler checks
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::BuildAndLoad(arguments) => build_and_load::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Image(arguments) => image::run(&arguments),
         Command::Lint => lint::run(),
         Command::Tidy => tidy::run(),
         Command::MapsDoc(arguments) => maps_doc::run(&arguments),

@@ -83,16 +83,21 @@ fn objects_are_those_that_are_written_down() -> Result<()> {
     Ok(())
 }
 
+/// What `helm install` would say.
+fn install(arguments: &[&str]) -> Result<String> {
+    helm::helm("install", ["--dry-run=client"].into_iter().chain(arguments.iter().copied()))
+}
+
 #[test]
 fn the_notes_say_how_to_leave() -> Result<()> {
-    let serving = helm::install(&[])?;
+    let serving = install(&[])?;
     for words in [
         "upgrade sluice CHART --reuse-values --set mode=cleanup --wait --timeout 15m",
         "every Linux node",
     ] {
         assert!(serving.contains(words), "{words}: {serving}");
     }
-    let leaving = helm::install(&["--set", "mode=cleanup"])?;
+    let leaving = install(&["--set", "mode=cleanup"])?;
     for words in ["rollout status daemonset/sluice-cleanup", "uninstall sluice"] {
         assert!(leaving.contains(words), "{words}: {leaving}");
     }

@@ -33,12 +33,8 @@ pub(crate) fn template(version: &str, arguments: &[&str]) -> Result<String> {
     helm("template", ["--kube-version", version].into_iter().chain(arguments.iter().copied()))
 }
 
-/// What `helm install` would say, without a cluster.
-pub(crate) fn install(arguments: &[&str]) -> Result<String> {
-    helm("install", ["--dry-run=client"].into_iter().chain(arguments.iter().copied()))
-}
-
-fn helm<'a>(command: &str, arguments: impl Iterator<Item = &'a str>) -> Result<String> {
+/// What `helm <command>` says of the chart; without a cluster.
+pub(crate) fn helm<'a>(command: &str, arguments: impl Iterator<Item = &'a str>) -> Result<String> {
     let home = tempfile::tempdir()?;
     let mut helm = tool("helm")?;
     for kind in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {

@@ -11,6 +11,7 @@ pub(crate) mod tools;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use needs::Need;
 
 /// What the machine is wanted for. Each purpose includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -62,6 +63,20 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<()> {
     }
     install::install(&missing)?;
     confirm(purpose)
+}
+
+/// Makes sure that images can be made; says nothing if they can.
+pub(crate) fn ensure_buildah() -> Result<()> {
+    ensure_one(Need::BUILDAH)
+}
+
+/// Makes sure that images can be run; says nothing if they can.
+pub(crate) fn ensure_runc() -> Result<()> {
+    ensure_one(Need::RUNC)
+}
+
+fn ensure_one(need: Need) -> Result<()> {
+    if need.is_there()? { Ok(()) } else { install::install(&[need]) }
 }
 
 /// What was installed must be found, or the next run would install it once more.

@@ -108,6 +108,22 @@ impl Need {
         purpose: Purpose::Test,
     };
 
+    /// For images, and for nothing else.
+    pub(super) const BUILDAH: Self = Self {
+        what: "buildah, to make an image",
+        sign: Sign::Program("buildah"),
+        packages: &["buildah"],
+        purpose: Purpose::Test,
+    };
+
+    /// For an image that is tested, and for nothing else.
+    pub(super) const RUNC: Self = Self {
+        what: "runc, to run an image as a node does",
+        sign: Sign::Program("runc"),
+        packages: &["runc"],
+        purpose: Purpose::Test,
+    };
+
     /// Whether it takes more than packages: bpf-linker is built from its source.
     pub(super) fn is_linker(&self) -> bool {
         self.sign == Sign::Linker
@@ -118,7 +134,8 @@ impl Need {
         self.sign == Sign::Core
     }
 
-    fn is_there(&self) -> Result<bool> {
+    /// Whether nothing has to be done.
+    pub(super) fn is_there(&self) -> Result<bool> {
         Ok(match self.sign {
             Sign::Program(name) => workspace::find_program(name).is_some(),
             Sign::CniPlugins(names) => CNI_DIRECTORIES.iter().any(|directory| {

@@ -14,7 +14,10 @@ use crate::process;
 const LAB: &str = "tests";
 
 /// Its test executables that run a control plane of Kubernetes, or helm.
-const WITH_TOOLS: &[&str] = &["api_server", "oracle", "chart"];
+const WITH_TOOLS: &[&str] = &["api_server", "oracle", "chart", "image"];
+
+/// Its test executables that run the image.
+const WITH_IMAGE: &[&str] = &["image"];
 
 /// A test executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub(super) struct Executable {
     pub(super) lab: bool,
     /// Whether it runs programs that `cargo xtask setup --tools` makes.
     pub(super) tools: bool,
+    /// Whether it runs the image that `cargo xtask image` makes.
+    pub(super) image: bool,
 }
 
 /// What cargo reports, of which we read the artifacts.
@@ -93,7 +98,8 @@ fn executable(message: Message) -> Option<(usize, Executable)> {
         .unwrap_or(usize::MAX);
     let lab = package == LAB && kind == "test";
     let tools = lab && WITH_TOOLS.contains(&target.name.as_str());
-    Some((rank, Executable { layer, path, directory, lab, tools }))
+    let image = lab && WITH_IMAGE.contains(&target.name.as_str());
+    Some((rank, Executable { layer, path, directory, lab, tools, image }))
 }
 
 #[cfg(test)]

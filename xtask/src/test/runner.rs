@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{executables::Executable, summary::Outcome};
-use crate::{process, setup::tools, workspace};
+use crate::{image, process, setup::tools, workspace};
 
 /// Labs at the same time: each has namespaces, agents and maps of its own, and many of them would
 /// run into each other's time limits.
@@ -40,6 +40,12 @@ pub(super) fn run(executable: &Executable, filter: Option<&str>) -> Outcome {
         match tools::ensure() {
             Ok(tools) => command.envs(tools.variables()),
             Err(error) => return Outcome::Missing(format!("its tools: {error:#}")),
+        };
+    }
+    if executable.image {
+        match image::for_tests() {
+            Ok(archive) => command.env("SLUICE_IMAGE", archive),
+            Err(error) => return Outcome::Missing(format!("its image: {error:#}")),
         };
     }
     if executable.lab {
