@@ -24,11 +24,12 @@ pub(crate) struct Recording {
 }
 
 /// The options that an episode may have, in the order of their numbers in a file.
-pub(crate) const OPTIONS: [ConfigOptions; 4] = [
+pub(crate) const OPTIONS: [ConfigOptions; 5] = [
     ConfigOptions::empty(),
     ConfigOptions::MASQUERADE_ALL,
     ConfigOptions::REFUSE_EXTERNAL_CLUSTER_IP,
     ConfigOptions::MASQUERADE_ALL.union(ConfigOptions::REFUSE_EXTERNAL_CLUSTER_IP),
+    ConfigOptions::PASS_UNKNOWN_CONNECTIONS,
 ];
 
 impl Recording {
