@@ -17,7 +17,7 @@ mod preconditions;
 mod telemetry;
 mod writer;
 
-use std::{convert::Infallible, os::fd::OwnedFd, sync::Arc};
+use std::{convert::Infallible, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -81,6 +81,13 @@ pub enum AgentError {
         "the kernel refused every program of the datapath; run with --log-level debug to see why"
     )]
     NoPrograms,
+    /// A shadow where an agent has served.
+    #[error(
+        "--shadow: programs are attached under --pin-path {}, and would go on with what a shadow \
+         writes: run `sluice cleanup` first, or give the shadow a --pin-path of its own",
+        .0.display()
+    )]
+    Shadow(PathBuf),
     /// A map.
     #[error(transparent)]
     Map(#[from] MapError),
@@ -122,9 +129,12 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signal)?;
     let pins = Pins::new(&options.pin_path);
     let cookie = netns::cookie().map_err(AgentError::Netns)?;
-    let wanted = SocketPrograms {
-        socket_path: options.services.has_socket_path(),
-        bind_protection: options.bind_protection,
+    let wanted = match options.shadow {
+        true => SocketPrograms::NONE,
+        false => SocketPrograms {
+            socket_path: options.services.has_socket_path(),
+            bind_protection: options.bind_protection,
+        },
     };
     let cgroup = open_cgroup(&options, wanted)?;
     let warnings = preconditions(&options.services);
@@ -136,6 +146,12 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let store = BpfStore::open(&pins.maps())?;
     let installed = store.read()?;
     let restart = datapath.is_attached()?;
+    if options.shadow {
+        if restart {
+            return Err(AgentError::Shadow(options.pin_path));
+        }
+        tracing::info!("a shadow: the maps are written, and nothing is attached");
+    }
     if installed.config.as_ref().is_some_and(|config| config.host_netns_cookie != cookie) {
         // The same numbers mean other devices there.
         tracing::info!("pins of another network namespace are adopted; its devices are let go");
@@ -163,11 +179,12 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let sweep = SweepOptions {
         timeouts: options.timeouts,
         interval: options.sweep_interval,
-        destroy_sockets: options.destroy_stale_sockets,
+        destroy_sockets: options.destroy_stale_sockets && !options.shadow,
     };
     let sweeper = Sweeper::start(&pins.maps(), sweep, found_in)?;
     let attacher = Attacher::open(&pins.maps())?;
-    let parts = Parts { datapath, attacher, cgroup, wanted, state: state.clone() };
+    let shadow = options.shadow;
+    let parts = Parts { datapath, attacher, cgroup, wanted, shadow, state: state.clone() };
     let installer = Installer::start(parts, progress_in).map_err(AgentError::Thread)?;
     let expects_node = matches!(options.source, SourceOption::Kubernetes(_));
     let selection = options.services.node_port_addresses.clone();
@@ -186,7 +203,10 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         let (health, metrics) = (health.clone(), metrics.clone());
         surface.spawn(health::servers::metrics(address, health, metrics, pins.clone()));
     }
-    surface.spawn(health::service_servers::run(checks_wanted, health, metrics.clone()));
+    // Another proxy answers on these ports.
+    if !shadow {
+        surface.spawn(health::service_servers::run(checks_wanted, health, metrics.clone()));
+    }
     let mut objects = tokio::spawn(follow(options.source, node_name, events_in, metrics, notices));
     let mut inputs = Inputs { events, snapshots, found, progress };
     let result = tokio::select! {

@@ -60,6 +60,8 @@ pub struct Options {
     pub services: ServiceOptions,
     /// Whether processes of the node are kept from binding NodePorts.
     pub bind_protection: bool,
+    /// Nothing is attached, nothing is answered, no socket is destroyed.
+    pub shadow: bool,
     /// Whether UDP sockets of the node are destroyed when their endpoint stops serving.
     pub destroy_stale_sockets: bool,
     /// How programs are attached to devices.
@@ -102,6 +104,7 @@ impl Flags {
             devices: Selector::new(&globs(self.uplink_devices), &globs(self.workload_devices))?,
             services,
             bind_protection: self.bind_protection.unwrap_or(true),
+            shadow: self.shadow.unwrap_or(false),
             destroy_stale_sockets: self.destroy_stale_sockets.unwrap_or(true),
             device_hook: self.device_hook.unwrap_or_default(),
             sizes: Sizes {

@@ -63,6 +63,8 @@ pub(super) struct Parts {
     pub(super) cgroup: Option<OwnedFd>,
     /// Which programs are wanted there.
     pub(super) wanted: SocketPrograms,
+    /// Devices are listed, and nothing is attached.
+    pub(super) shadow: bool,
     pub(super) state: State,
 }
 
@@ -147,7 +149,9 @@ impl Work {
                 match command {
                     Command::Arm if !self.armed => {
                         self.armed = true;
-                        self.attach_sockets()?;
+                        if !self.parts.shadow {
+                            self.attach_sockets()?;
+                        }
                     }
                     Command::Arm => {}
                     Command::Devices(snapshot) => self.snapshot = Some(snapshot),
@@ -157,6 +161,12 @@ impl Work {
                 continue;
             }
             self.list_devices()?;
+            if self.parts.shadow {
+                if self.snapshot.is_some() {
+                    let _ = progress.send(Progress::Complete(0));
+                }
+                continue;
+            }
             // One device at a time: a new list doesn't wait for all of the old one.
             more = self.parts.attacher.attach_next(&mut self.parts.datapath);
             if !more && self.snapshot.is_some() {
@@ -171,7 +181,7 @@ impl Work {
 
     /// How long to wait for a command.
     fn pause(&mut self) -> Duration {
-        if !self.armed || self.parts.attacher.is_complete() {
+        if !self.armed || self.parts.shadow || self.parts.attacher.is_complete() {
             self.retry_at = None;
             return LONG;
         }

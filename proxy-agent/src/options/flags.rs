@@ -143,6 +143,10 @@ flags! {{
     /// [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     destroy_stale_sockets: bool,
+    /// Whether everything is computed and written, and nothing attached: to be looked at beside
+    /// another proxy [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    shadow: bool,
     /// How programs are attached to devices [default: auto]
     #[arg(long, value_name = "HOOK")]
     device_hook: DeviceHook,

@@ -14,7 +14,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lab::{
-    Addresses, AgentFlags, Crowd, Family, Host, Lab, Load, Node, Process, Server, Sluice, Wiring,
+    Addresses, Agent, AgentFlags, Crowd, Family, Host, Lab, Load, Node, Process, Server, Sluice,
+    Wiring,
     control_plane::{ControlPlane, Settings},
     manifest::{self, Protocol, endpoint_slice, service},
 };
@@ -253,5 +254,34 @@ fn without_being_asked_to_pass_them_sluice_refuses_connections_it_does_not_know(
     let flags = AgentFlags::new().kubeconfig(site.plane.agent()?);
     let _agent = site.a.start_agent(&flags)?;
     ensure!(connection.attempt()?.is_err(), "nobody refused it");
+    Ok(())
+}
+
+#[test]
+fn a_shadow_knows_everything_and_touches_nothing() -> Result<()> {
+    let site = Site::new()?;
+    let kube_proxy = site.start_kube_proxy()?;
+    let flags = AgentFlags::new().kubeconfig(site.plane.agent()?);
+    let shadow = site.a.start_agent(&flags.clone().with("--shadow", "true"))?;
+    let json = |command| shadow.json(&site.a, &[command]);
+    ensure!(json("status")?["programs"].as_array().is_some_and(Vec::is_empty), "programs");
+    let frontends = json("services")?;
+    let devices = json("devices")?;
+    ensure!(devices.as_array().is_some_and(|devices| !devices.is_empty()), "no devices");
+    // kube-proxy serves.
+    site.crowds()?.ask("kube-proxy's, beside a shadow")?;
+    ensure!(site.flows()? == 0, "Sluice has flows");
+    shadow.stop()?;
+
+    kube_proxy.stop()?;
+    let agent = site.a.start_agent(&flags)?;
+    ensure!(agent.json(&site.a, &["services"])? == frontends, "it serves something else");
+    site.crowds()?.ask("Sluice's")?;
+    agent.stop()?;
+
+    // Where an agent has served, a shadow would be one no longer.
+    let mut shadow =
+        Agent::launch(&Sluice::of_workspace()?, &site.a, &flags.with("--shadow", "true"))?;
+    shadow.wait_for_log(SOON, |line| line.starts_with("error: --shadow: programs are attached"))?;
     Ok(())
 }
