@@ -1,7 +1,9 @@
 //! Running one test executable: its output goes through unchanged, and its closing line is read.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, IsTerminal as _, Write as _, stdin, stdout},
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
 };
@@ -34,6 +36,7 @@ pub(super) fn run(executable: &Executable, filter: Option<&str>) -> Outcome {
         .env("CARGO_MANIFEST_DIR", &executable.directory)
         // What the lab starts on its nodes: the layer "build" has just made it.
         .env("SLUICE_BIN", workspace::target().join("debug/sluice"))
+        .env("SLUICE_SKIPPED", skipped_file())
         .args(filter)
         .arg(if stdout().is_terminal() { "--color=always" } else { "--color=never" });
     if executable.tools {
@@ -52,13 +55,28 @@ pub(super) fn run(executable: &Executable, filter: Option<&str>) -> Outcome {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(LABS_MAX);
         command.arg(format!("--test-threads={threads}"));
     }
+    // What an earlier layer skipped was counted then.
+    let _ = fs::remove_file(skipped_file());
     match read(&mut command) {
-        Ok(outcome) => outcome,
+        Ok((passed, failed)) => {
+            let skipped = skipped(&fs::read_to_string(skipped_file()).unwrap_or_default());
+            Outcome::Ran { passed: passed.saturating_sub(skipped.len()), failed, skipped }
+        }
         Err(error) => Outcome::Missing(format!("{error:#}")),
     }
 }
 
-fn read(command: &mut Command) -> Result<Outcome> {
+/// Where tests say that they can't run here.
+fn skipped_file() -> PathBuf {
+    workspace::target().join("skipped-tests")
+}
+
+/// The tests that didn't run, each with its reason.
+fn skipped(lines: &str) -> Vec<String> {
+    lines.lines().map(str::to_owned).collect()
+}
+
+fn read(command: &mut Command) -> Result<(usize, usize)> {
     let line = process::shown(command);
     let mut child = command
         .stdout(Stdio::piped())
@@ -77,7 +95,7 @@ fn read(command: &mut Command) -> Result<Outcome> {
     // Without a closing line it died; with one it may still have died after it.
     let (passed, failed) = counted.unwrap_or((0, 0));
     let failed = if status.success() { failed } else { failed.max(1) };
-    Ok(Outcome::Ran { passed, failed })
+    Ok((passed, failed))
 }
 
 /// Passed and failed, if `line` is `test result: … 3 passed; 0 failed; …`.

@@ -11,6 +11,8 @@ pub(super) enum Outcome {
         passed: usize,
         /// Tests that failed.
         failed: usize,
+        /// Tests that could not run on this kernel, each with its reason.
+        skipped: Vec<String>,
     },
     /// It could not run here, and why.
     Missing(String),
@@ -19,7 +21,11 @@ pub(super) enum Outcome {
 impl Outcome {
     /// A check counts as one test.
     pub(super) fn check(success: bool) -> Self {
-        Self::Ran { passed: usize::from(success), failed: usize::from(!success) }
+        Self::Ran {
+            passed: usize::from(success),
+            failed: usize::from(!success),
+            skipped: Vec::new(),
+        }
     }
 }
 
@@ -46,6 +52,12 @@ impl Summary {
         self.sum(|outcome| if let Outcome::Ran { failed, .. } = outcome { *failed } else { 0 })
     }
 
+    fn skipped(&self) -> usize {
+        self.sum(
+            |outcome| if let Outcome::Ran { skipped, .. } = outcome { skipped.len() } else { 0 },
+        )
+    }
+
     pub(super) fn missing(&self) -> usize {
         self.sum(|outcome| usize::from(matches!(outcome, Outcome::Missing(_))))
     }
@@ -55,12 +67,20 @@ impl Summary {
         for (layer, outcome, took) in &self.layers {
             let seconds = took.as_secs_f32();
             match outcome {
-                Outcome::Ran { passed, failed } => {
+                Outcome::Ran { passed, failed, skipped } => {
                     println!("{layer:<28} {passed:>7} {failed:>7} {seconds:>8.1}");
+                    for test in skipped {
+                        println!("{:<28} SKIPPED {test}", "");
+                    }
                 }
                 Outcome::Missing(reason) => println!("{layer:<28} DID NOT RUN: {reason}"),
             }
         }
-        println!("\n{} passed, {} failed", self.passed(), self.failed());
+        let skipped = self.skipped();
+        if skipped == 0 {
+            println!("\n{} passed, {} failed", self.passed(), self.failed());
+        } else {
+            println!("\n{} passed, {} failed, {skipped} skipped", self.passed(), self.failed());
+        }
     }
 }
