@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{Node, Process, Sluice};
 
 /// Loading and verifying all programs takes part of a second; two CPUs may be busy with other labs.
-const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_PATIENCE: Duration = Duration::from_secs(90);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How many lines of the log a failure shows.
 const LOG_TAIL: usize = 40;

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a client waits unless a story says otherwise.
-pub(crate) const PATIENCE_MS: u64 = 2_000;
+pub(crate) const PATIENCE_MS: u64 = 10_000;
 /// How long the harness waits for the probe's report: longer than any client does.
 const REPORT_PATIENCE: Duration = Duration::from_secs(90);
 

@@ -8,7 +8,7 @@ mod seen;
 
 use std::net::IpAddr;
 
-pub use build::{after_one_hop, echo_request, ethernet, ipv4, ipv6, tcp, udp};
+pub use build::{after_one_hop, echo_request, ethernet, ipv4, ipv6, sctp, tcp, udp};
 pub use seen::Seen;
 
 /// Length of an IPv4 header without options.
@@ -31,6 +31,8 @@ pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 /// See [`ICMP`].
 pub const ICMPV6: u8 = 58;
+/// See [`ICMP`].
+pub const SCTP: u8 = 132;
 /// TCP flag.
 pub const TCP_SYN: u8 = 0x02;
 /// TCP flag.

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{ICMP, ICMPV6, IPV4_HEADER, IPV6_HEADER, TCP, UDP, checksum, pseudo_header};
+use super::{ICMP, ICMPV6, IPV4_HEADER, IPV6_HEADER, SCTP, TCP, UDP, checksum, pseudo_header};
 
 /// A packet from its network header on.
 #[derive(Clone, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Seen {
 
     fn port(&self, offset: usize) -> u16 {
         match self.segment().get(offset..offset + 2) {
-            Some(&[high, low]) if matches!(self.protocol, TCP | UDP) => {
+            Some(&[high, low]) if matches!(self.protocol, TCP | UDP | SCTP) => {
                 u16::from_be_bytes([high, low])
             }
             _ => 0,

@@ -14,7 +14,7 @@ const NUMBER: u8 = 50;
 /// Long enough for every test, and short enough to be waited for where a test wants that.
 const LONG: u32 = 600;
 const SHORT: u32 = 1;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// New connections that all have to go to one of three endpoints (odds of chance: 1 in 59,049).
 const CONNECTIONS: usize = 11;
 

@@ -17,7 +17,7 @@ use crate::cluster::{Cluster, Exposed, Kind, eventually, tally};
 const NUMBER: u8 = 56;
 const ANNOTATION: &str = "sluice.dev/algorithm";
 const WEIGHTS: &str = "sluice.dev/weights";
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Connections that have to be shared.
 const CROWD: usize = 400;
 /// Outside the range that the kernel gives to other sockets.

@@ -10,7 +10,7 @@ use crate::cluster::{Cluster, eventually};
 
 const NUMBER: u8 = 53;
 const FREE: u16 = 30_999;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Any address and a loopback address, of each family, with this port.
 fn addresses(port: u16) -> [SocketAddr; 4] {

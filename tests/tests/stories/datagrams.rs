@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::cluster::{Cluster, DNS, Exposed, Kind, eventually};
 
 const NUMBER: u8 = 51;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The port that the endpoints move to.
 const OTHER_PORT: u16 = 5354;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cluster::{Cluster, Path, Shape, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 in_every_shape![a_pod_that_comes_later_is_served];
 

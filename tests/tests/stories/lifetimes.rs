@@ -12,7 +12,7 @@ use lab::{
 use crate::cluster::{Cluster, Exposed, Kind, eventually};
 
 const NUMBER: u8 = 52;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 const FLAGS: [(&str, &str); 2] = [("--socket-lb-tcp", "host"), ("--sweep-interval", "200ms")];
 
 #[test]

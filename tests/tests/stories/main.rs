@@ -32,6 +32,7 @@ mod refusals;
 mod replacement;
 mod rows;
 mod rows_everywhere;
+mod sctp;
 mod several_nodes;
 mod site;
 mod switches;

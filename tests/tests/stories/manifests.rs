@@ -7,7 +7,7 @@ use lab::{AgentFlags, Family, Wiring, manifest};
 
 use crate::cluster::{Cluster, Path, Shape, eventually};
 
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// What is promised is 100 ms; two CPUs that run other labs may be late.
 const SOON: Duration = Duration::from_secs(1);
 const SHAPE: Shape = Shape { wiring: Wiring::Ptp, path: Path::Packet };

@@ -163,14 +163,14 @@ fn node_ports_follow_addresses_that_come_and_go(site: &Site) -> Result<()> {
     by_all_means(|family, protocol| {
         let to = (LATE.of(family), site.everywhere.node_port()).into();
         for client in site.clients() {
-            eventually(Duration::from_secs(3), || Ok(ask(client, to, protocol).ok()))?;
+            eventually(Duration::from_secs(20), || Ok(ask(client, to, protocol).ok()))?;
         }
         Ok(())
     })?;
     site.cluster.lab.take_addresses(LATE, &site.cluster.a)?;
     // The node's processes are refused by themselves, so nothing is known to be gone until then.
     let to = (LATE.v4, site.everywhere.node_port()).into();
-    eventually(Duration::from_secs(3), || {
+    eventually(Duration::from_secs(20), || {
         Ok(site.cluster.client.tcp(to).patience_ms(SILENCE_MS).attempt()?.err())
     })?;
     Ok(())

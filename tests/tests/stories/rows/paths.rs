@@ -157,7 +157,7 @@ fn fragments_are_translated_both_ways(site: &Site) -> Result<()> {
                     let question = client.udp(to).size(LONG_DATAGRAM).fragmented();
                     // Where a link of IPv6 is smaller than the first one, each end has to learn it,
                     // and what taught it is lost.
-                    let (answer, _) = eventually(Duration::from_secs(3), || {
+                    let (answer, _) = eventually(Duration::from_secs(20), || {
                         Ok(question.clone().patience_ms(500).attempt()?.ok())
                     })
                     .with_context(|| format!("{} asks {to}", client.name()))?;
