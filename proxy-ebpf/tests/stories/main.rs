@@ -18,6 +18,7 @@ mod hairpin;
 mod icmp;
 mod leaks;
 mod masquerade;
+mod masquerade_ports;
 mod outside;
 mod processes;
 mod properties;

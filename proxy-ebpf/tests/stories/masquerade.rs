@@ -1,9 +1,8 @@
-//! The ports that masqueraded flows take, and the life of a flow that has four halves: they settle
-//! together and end together.
+//! The life of a masqueraded flow, which has four halves: they settle together and end together, and
+//! what a flood takes away is no leak.
 
 use proxy_common::{
-    Be16, Counter, DropReason, FlowFlags, FlowKind, FrontendKind, Nanoseconds, Protocol,
-    RejectReason, ServiceFlags,
+    Counter, DropReason, FlowFlags, FrontendKind, Protocol, RejectReason, ServiceFlags,
 };
 use proxy_ebpf::{
     env::FlowTable,
@@ -13,15 +12,12 @@ use proxy_ebpf::{
 };
 
 use crate::{
-    edge::{away, here, load_balancer, node_port, outside, service},
+    edge::{away, load_balancer, node_port, outside, service},
+    masquerade_ports::{comes_in, with_ports},
     stage::{Cast, Stage, for_both_families, node, ports},
 };
 
 for_both_families! {
-    a_port_of_a_socket_of_the_node_is_not_taken
-    a_node_port_is_not_taken
-    every_port_serves_one_flow_to_an_endpoint
-    a_flood_keeps_nobody_from_a_port
     without_room_for_all_halves_none_is_settled
     a_syn_on_a_connection_that_has_ended_goes_elsewhere
     a_rst_that_nobody_believes_ends_nothing
@@ -33,104 +29,6 @@ for_both_families! {
     a_half_that_a_flood_evicted_at_ingress_is_made_anew
     a_flow_that_somebody_else_masquerades_settles
     packets_without_a_flow_are_not_translated_by_halves
-}
-
-/// A node where every masqueraded packet takes one of these ports.
-fn with_ports<A: Cast>(count: u16) -> Stage {
-    Stage::edge_with::<A>(ServiceFlags::empty(), &[away()]).with_masquerade_ports(count)
-}
-
-/// A SYN or datagram that comes in and is about to leave.
-fn comes_in<A: Cast>(stage: &Stage, protocol: Protocol, port: u16) -> proxy_ebpf::user::UserPacket {
-    let client = (outside::<A>().0, port);
-    let packet = |to| match protocol {
-        Protocol::TCP => tcp_syn(client, to),
-        _ => udp(client, to),
-    };
-    stage.at_uplink().translates(Ingress, &packet(node_port()), &packet(away()));
-    packet(away()).packet()
-}
-
-fn a_port_of_a_socket_of_the_node_is_not_taken<A: Cast>() {
-    for protocol in [Protocol::TCP, Protocol::UDP] {
-        let mut stage = with_ports::<A>(2);
-        stage.machine.bound_ports.insert((Be16::new(61_000), protocol));
-        let out = stage.translated::<A>(Egress, &comes_in::<A>(&stage, protocol, 1000));
-        assert_eq!(ports::<A>(&out).0, 61_001);
-        let other = if protocol == Protocol::TCP { Protocol::UDP } else { Protocol::TCP };
-        stage.machine.bound_ports.insert((Be16::new(61_001), other));
-        stage.machine.bound_ports.insert((Be16::new(61_001), protocol));
-        let next = comes_in::<A>(&stage, protocol, 1001);
-        stage.counted(&[(Counter::FlowOpened, 2)]);
-        stage.drops::<A>(Egress, &next, DropReason::MasqueradePortsExhausted);
-        // It stays undecided. When the socket is gone, the port may be taken.
-        stage.machine.bound_ports.clear();
-        let out = stage.translated::<A>(Egress, &next);
-        assert_eq!(ports::<A>(&out).0, 61_000);
-    }
-}
-
-fn a_node_port_is_not_taken<A: Cast>() {
-    let mut stage = with_ports::<A>(2);
-    let kind = FrontendKind::NodePort;
-    stage.offer((node::<A>(), 61_001), service(kind, ServiceFlags::empty()), &[here()]);
-    for protocol in [Protocol::TCP, Protocol::UDP] {
-        let out = stage.translated::<A>(Egress, &comes_in::<A>(&stage, protocol, 1000));
-        assert_eq!(ports::<A>(&out).0, 61_000);
-    }
-    stage.offer((node::<A>(), 61_000), service(kind, ServiceFlags::empty()), &[here()]);
-    let next = comes_in::<A>(&stage, Protocol::TCP, 1001);
-    stage.counted(&[(Counter::FlowOpened, 3)]);
-    stage.drops::<A>(Egress, &next, DropReason::MasqueradePortsExhausted);
-}
-
-fn every_port_serves_one_flow_to_an_endpoint<A: Cast>() {
-    let mut stage = with_ports::<A>(4);
-    let other = (A::address(245, 10), 8080);
-    let mut seen: Vec<End<A>> = (0..4)
-        .map(|index| stage.connected((outside::<A>().0, 1000 + index), node_port(), away()))
-        .collect();
-    seen.sort_unstable();
-    let all: Vec<End<A>> = (61_000..61_004).map(|port| (node(), port)).collect();
-    assert_eq!(seen, all);
-    let next = comes_in::<A>(&stage, Protocol::TCP, 2000);
-    stage.counted(&[(Counter::FlowOpened, 1)]);
-    stage.drops::<A>(Egress, &next, DropReason::MasqueradePortsExhausted);
-    // Another endpoint is another matter.
-    let flags = ServiceFlags::empty();
-    stage.offer(load_balancer(), service(FrontendKind::LoadBalancer, flags), &[other]);
-    stage.connected((outside::<A>().0, 3000), load_balancer(), other);
-}
-
-fn a_flood_keeps_nobody_from_a_port<A: Cast>() {
-    let mut stage = with_ports::<A>(8);
-    let established = stage.connected(outside(), node_port(), away());
-    for time in 1..200 {
-        stage.machine.now.set(Nanoseconds::new(time));
-        let packet = comes_in::<A>(&stage, Protocol::TCP, 1000 + u16::try_from(time).unwrap());
-        let out = stage.translated::<A>(Egress, &packet);
-        assert_ne!(ports::<A>(&out).0, established.1);
-    }
-    // Nobody has two ports, and no port has two flows.
-    let [dst, _, new_dst, new_src] = stage.halves::<A>();
-    let new = A::of(&stage.machine).new_src.borrow();
-    let resolved = new.values().filter(|flow| {
-        flow.kind == FlowKind::Masquerade as u8 && !flow.flags.contains(FlowFlags::PENDING)
-    });
-    assert_eq!((dst, resolved.count()), (2, 7));
-    assert_eq!((new_dst, new_src), (199 + 7, 199 + 7));
-    drop(new);
-    stage.counted(&[(Counter::FlowOpened, 199)]);
-    // The one who means it gets through, and those who lost their port get another.
-    stage.connected((outside::<A>().0, 500), node_port(), away());
-    let again = tcp_syn((outside::<A>().0, 1001), node_port::<A>()).packet();
-    stage.translated::<A>(Ingress, &again);
-    let out = tcp_syn((outside::<A>().0, 1001), away::<A>()).packet();
-    let seen = (node(), ports::<A>(&stage.translated::<A>(Egress, &out)).0);
-    assert_ne!(seen, established);
-    let data = |from, to| tcp::<A>(from, to).ack().data(b"undisturbed");
-    stage.translates(Ingress, &data(outside(), node_port()), &data(outside(), away()));
-    stage.translates(Egress, &data(outside(), away()), &data(established, away()));
 }
 
 fn without_room_for_all_halves_none_is_settled<A: Cast>() {
