@@ -214,6 +214,9 @@ fn compare(variation: &Variation, seed: usize, states: usize) -> Result<()> {
             }
         }
         ensure!(found.len() < ENOUGH, "too many differences:\n{}", found.join("\n"));
+        if (state + 1) % 100 == 0 {
+            println!("{} states, {asked} questions, {} differences", state + 1, found.len());
+        }
     }
     println!("{asked} questions about {states} states; answers differ by rule: {tally:?}");
     ensure!(found.is_empty(), "differences:\n{}", found.join("\n"));
