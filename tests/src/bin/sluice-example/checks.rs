@@ -12,7 +12,7 @@ use lab::{
     probe::{Answer, Failure, Trouble},
 };
 
-use crate::stage::{Service, Stage};
+use crate::stage::{Entrance, Service, Stage};
 
 /// Requests of each check; that one of two endpoints gets none of them happens once in 8 million.
 const REQUESTS: usize = 24;
@@ -111,6 +111,23 @@ pub(crate) fn on_the_socket_path(stage: &Stage) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
+/// Traffic of the outside host: by the node's address, and by that of a load balancer.
+pub(crate) fn from_outside(stage: &Stage) -> Result<Vec<Check>> {
+    let expected = Expected::Answers(&[&stage.blue, &stage.green]);
+    let outside = stage.legacy.host();
+    [
+        ("node port", Entrance::NodePort, Protocol::Tcp, Family::V4),
+        ("node port", Entrance::NodePort, Protocol::Udp, Family::V6),
+        ("load balancer", Entrance::LoadBalancer, Protocol::Tcp, Family::V6),
+        ("load balancer", Entrance::LoadBalancer, Protocol::Udp, Family::V4),
+    ]
+    .into_iter()
+    .map(|(what, entrance, protocol, family)| {
+        run(stage, outside, what, protocol, stage.entrance(entrance, protocol, family), &expected)
+    })
+    .collect()
+}
+
 /// Traffic that is no Service's.
 pub(crate) fn without_a_service(stage: &Stage) -> Result<Vec<Check>> {
     let (outside, to) = (stage.legacy.host(), stage.blue.tcp(Family::V4));
@@ -147,7 +164,9 @@ fn run(
         refusals: 0,
         faults: Vec::new(),
     };
-    let wire = from.wire("eth0").ok();
+    // A pod's device, or the outside host's. What the node's own processes send has many ways.
+    let device = if from.name() == stage.legacy.name() { "uplink" } else { "eth0" };
+    let wire = from.wire(device).ok();
     let own = from.device_addresses()?;
     for _ in 0..REQUESTS {
         if stage.end.is_wanted() {

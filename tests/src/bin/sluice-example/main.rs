@@ -84,6 +84,7 @@ fn show(sluice: &Sluice, once: bool, end: &End) -> Result<ExitCode> {
     println!("Starting sluice with its defaults: TCP is translated at connect() …");
     let agent = stage.start_agent(sluice, &AgentFlags::new())?;
     checks.extend(checks::on_the_socket_path(&stage)?);
+    checks.extend(checks::from_outside(&stage)?);
     checks.extend(checks::without_a_service(&stage)?);
 
     println!("\nWho answered how often, and what both sides saw:\n{}", table::of_checks(&checks));

@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::{Result, ensure};
 use lab::{
-    Addresses, Agent, AgentFlags, Bpftool, Family, Host, Lab, Node, Server, Sluice, Wiring,
-    manifest, probe::ProbeProgram,
+    Addresses, Agent, AgentFlags, Bpftool, Family, Host, Lab, Node, SERVICE_PREFIXES, Server,
+    Sluice, Wiring, manifest, probe::ProbeProgram,
 };
 
-use crate::signals::End;
+use crate::{checks::Protocol, signals::End};
 
 /// Ports of the servers, as the manifests have them.
 const TCP: u16 = 8080;
@@ -24,6 +24,9 @@ const MANIFESTS: [(&str, &str); 4] = [
     ("legacy.yaml", include_str!("../../../examples/legacy.yaml")),
     ("nobody.yaml", include_str!("../../../examples/nobody.yaml")),
 ];
+
+/// NodePorts of the Service `greeter`.
+const NODE_PORTS: (u16, u16) = (30_080, 30_053);
 
 /// The Services of the manifests, by the last part of their addresses.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +58,13 @@ impl Service {
     }
 }
 
+/// How the outside host reaches the Service `greeter`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entrance {
+    NodePort,
+    LoadBalancer,
+}
+
 /// Everything that was set up. Fields are dropped in order: servers first, the lab last.
 pub(crate) struct Stage {
     pub(crate) blue: Server,
@@ -75,6 +85,7 @@ impl Stage {
         let blue = node.pod("blue")?.serve(TCP, UDP)?;
         let green = node.pod("green")?.serve(TCP, UDP)?;
         let legacy = lab.outside("legacy")?.serve(TCP, UDP)?;
+        lab.route(&SERVICE_PREFIXES, &node)?;
         for (name, text) in MANIFESTS {
             manifest::write_text(&lab.manifests(), name, text)?;
         }
@@ -88,6 +99,27 @@ impl Stage {
             }
         }
         Ok(Self { blue, green, legacy, client, node, lab, end })
+    }
+
+    /// Where `greeter` is reached from outside.
+    pub(crate) fn entrance(
+        &self,
+        entrance: Entrance,
+        protocol: Protocol,
+        family: Family,
+    ) -> SocketAddr {
+        match (entrance, protocol) {
+            (Entrance::NodePort, Protocol::Tcp) => (self.node.address(family), NODE_PORTS.0).into(),
+            (Entrance::NodePort, Protocol::Udp) => (self.node.address(family), NODE_PORTS.1).into(),
+            (Entrance::LoadBalancer, protocol) => {
+                let port = if protocol == Protocol::Tcp { 80 } else { 53 };
+                let address = match family {
+                    Family::V4 => IpAddr::V4(Addresses::load_balancer_ips(10).v4),
+                    Family::V6 => IpAddr::V6(Addresses::load_balancer_ips(0x10).v6),
+                };
+                (address, port).into()
+            }
+        }
     }
 
     pub(crate) fn start_agent(&self, sluice: &Sluice, flags: &AgentFlags) -> Result<Agent> {

@@ -17,7 +17,7 @@ pub(crate) fn of_hosts(stage: &Stage) -> Table {
         (&stage.client, "pod, asks"),
         (stage.blue.host(), "pod, answers for greeter"),
         (stage.green.host(), "pod, answers for greeter"),
-        (stage.legacy.host(), "outside the cluster, answers for legacy"),
+        (stage.legacy.host(), "outside the cluster, asks and answers for legacy"),
     ];
     for (host, what) in hosts {
         let addresses = host.addresses();
