@@ -1,7 +1,7 @@
 //! What the datapath does, told as stories on the host: the library of `proxy-ebpf` over a machine
 //! in user space. Every story is told for IPv4 and for IPv6 by one text.
 //!
-//! The kernel's part is elsewhere: `tests/tests/kernel_run.rs` runs the programs themselves.
+//! The kernel's part is elsewhere: `tests/tests/kernel_run` runs the programs themselves.
 
 mod affinity;
 mod algorithms;
