@@ -35,22 +35,14 @@ impl Counters {
         })
     }
 
-    /// Counters that have moved since `earlier`, by how much.
+    /// Those that say that the host mistrusted packets, and how many.
     #[must_use]
-    pub fn since(&self, earlier: &Self) -> BTreeMap<&str, i64> {
-        self.values
-            .iter()
-            .map(|(name, value)| (name.as_str(), value - earlier.value(name)))
-            .filter(|&(_, difference)| difference != 0)
+    pub fn suspicions(&self) -> BTreeMap<&'static str, i64> {
+        SUSPICIONS
+            .into_iter()
+            .map(|name| (name, self.value(name)))
+            .filter(|&(_, value)| value != 0)
             .collect()
-    }
-
-    /// Of those, the ones that say that the host mistrusted a packet.
-    #[must_use]
-    pub fn suspicions_since(&self, earlier: &Self) -> BTreeMap<&str, i64> {
-        let mut moved = self.since(earlier);
-        moved.retain(|name, _| SUSPICIONS.contains(name));
-        moved
     }
 
     /// One counter, `Group.Name` as in `/proc/net/netstat` and `/proc/net/snmp`.

@@ -208,8 +208,8 @@ impl Drop for Lab {
         match suspicions {
             Ok(suspicions) if suspicions.is_empty() => {}
             // A test that has failed already says so too.
-            other if std::thread::panicking() => eprintln!("impossible sources: {other:#?}"),
-            other => panic!("packets with an impossible source: {other:#?}"),
+            other if std::thread::panicking() => eprintln!("packets that can't be: {other:#?}"),
+            other => panic!("packets that can't be: {other:#?}"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Packets with a source that can't be, as the kernel tells of them: martians in its log, and the
-//! strict reverse path filter in a counter.
+//! Packets that can't be, as the kernel tells of them: martians in its log, others (the strict reverse
+//! path filter's among them) in counters.
 //!
 //! The log is one for all namespaces. What it tells of a packet includes the hardware addresses it
 //! went between, and so whose lab it was in. Called by [`crate::lab`] at both ends of a lab's life.
@@ -46,9 +46,8 @@ impl KernelLog {
         let mut found = Vec::new();
         let martians = martians(&self.lines()?);
         for (name, namespace) in hosts {
-            let filtered = Counters::read(namespace)?.value("TcpExt.IPReversePathFilter");
-            if filtered > 0 {
-                found.push(format!("{name}: the reverse path filter dropped {filtered} packets"));
+            for (counter, packets) in Counters::read(namespace)?.suspicions() {
+                found.push(format!("{name}: {counter} is {packets}"));
             }
             if martians.is_empty() {
                 continue;

@@ -7,7 +7,7 @@ use lab::{Bpftool, Family, Node};
 
 use crate::cluster::{Cluster, Shape};
 
-in_every_shape![
+on_both_paths![
     killing_the_agent_interrupts_nothing,
     a_new_agent_adopts_what_it_finds,
     a_service_that_went_while_no_agent_ran_is_removed,

@@ -12,7 +12,6 @@ mod agent_gone;
 mod algorithms;
 mod binding;
 mod bookkeeping;
-mod bulk;
 mod checksums;
 mod cluster_ip;
 mod collisions;

@@ -1,77 +1,13 @@
-//! Verdicts without an endpoint: who is told no, and who hears nothing.
+//! Refusals on the wire. Who is refused, and who hears nothing: see [`crate::rows::verdicts`].
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lab::{
-    AgentFlags, Family, Host, Wiring, packet,
-    probe::{Failure, Trouble},
-};
+use lab::{Family, Wiring, packet};
 
-use crate::cluster::{Cluster, DNS, HTTP, Path, Shape, Web};
+use crate::cluster::{Cluster, Path, Shape, Web};
 
 const A_SECOND: Duration = Duration::from_secs(1);
-
-in_every_shape![
-    a_service_without_endpoints_refuses_within_a_second,
-    a_port_that_no_service_defines_is_refused,
-    an_address_that_no_service_owns_swallows,
-    a_cluster_ip_answers_no_ping,
-];
-
-fn a_service_without_endpoints_refuses_within_a_second(shape: Shape) -> Result<()> {
-    let cluster = Cluster::new(shape.wiring)?;
-    let empty = cluster.web(&[])?;
-    let _agent = cluster.a.start_agent(&shape.flags())?;
-    assert_refused(&cluster.client, empty, HTTP.0, DNS.0)
-}
-
-fn a_port_that_no_service_defines_is_refused(shape: Shape) -> Result<()> {
-    let (cluster, web, _agent) = Cluster::serving(shape)?;
-    // Protocols are told apart: 80 is TCP only, 53 is UDP only.
-    assert_refused(&cluster.client, web, DNS.0, HTTP.0)?;
-    assert_refused(&cluster.client, web, 9, 9)
-}
-
-fn an_address_that_no_service_owns_swallows(shape: Shape) -> Result<()> {
-    let (cluster, _, _agent) = Cluster::serving(shape)?;
-    let nobody = Web { addresses: lab::Addresses::cluster_ips(99) };
-    let leaks = cluster.lab.watch_fabric("node-a")?;
-    for family in Family::BOTH {
-        let failure = cluster.client.tcp(nobody.http(family)).patience_ms(300).refusal()?;
-        assert_eq!(failure.trouble, Trouble::TimedOut, "{shape}, {family}, TCP");
-        let failure = cluster.client.udp(nobody.dns(family)).patience_ms(300).refusal()?;
-        assert_eq!(failure.trouble, Trouble::TimedOut, "{shape}, {family}, UDP");
-        assert_eq!(cluster.client.ping(nobody.addresses.of(family), 300)?, None);
-    }
-    let leaked = leaks.collect(Duration::from_millis(100), |seen| {
-        nobody.addresses.both().contains(&seen.destination().ip())
-    })?;
-    assert!(leaked.is_empty(), "left the node: {leaked:?}");
-    Ok(())
-}
-
-fn a_cluster_ip_answers_no_ping(shape: Shape) -> Result<()> {
-    let (cluster, web, _agent) = Cluster::serving(shape)?;
-    let leaks = cluster.lab.watch_fabric("node-a")?;
-    for family in Family::BOTH {
-        assert_eq!(cluster.client.ping(web.addresses.of(family), 300)?, None);
-    }
-    let leaked = leaks.collect(Duration::from_millis(100), |seen| {
-        web.addresses.both().contains(&seen.destination().ip())
-    })?;
-    assert!(leaked.is_empty(), "left the node: {leaked:?}");
-    Ok(())
-}
-
-#[test]
-fn processes_of_the_node_are_refused_at_the_socket() -> Result<()> {
-    let cluster = Cluster::new(Wiring::Ptp)?;
-    let empty = cluster.web(&[])?;
-    let _agent = cluster.a.start_agent(&AgentFlags::new())?;
-    assert_refused(&cluster.a, empty, HTTP.0, DNS.0)?;
-    assert_refused(&cluster.a, empty, 9, 9)
-}
 
 #[test]
 fn a_refusal_on_the_wire_is_a_whole_packet_from_the_frontend() -> Result<()> {
@@ -134,23 +70,6 @@ fn a_stray_segment_to_a_frontend_is_reset_without_an_acknowledgement() -> Result
         // RFC 9293 §3.5.2: the reset takes its number from what was acknowledged.
         assert_eq!(reset.segment()[4..8], 200u32.to_be_bytes());
         assert!(reset.checksum_is_right());
-    }
-    Ok(())
-}
-
-/// TCP to `tcp` and UDP to `udp`, by every kind of socket, fails with `ECONNREFUSED` in time.
-fn assert_refused(client: &Host, web: Web, tcp: u16, udp: u16) -> Result<()> {
-    for family in Family::BOTH {
-        let (tcp, udp) = (web.at(family, tcp), web.at(family, udp));
-        let attempts: [(&str, Failure); 3] = [
-            ("TCP", client.tcp(tcp).refusal()?),
-            ("unconnected UDP", client.udp(udp).refusal()?),
-            ("connected UDP", client.udp(udp).connected().refusal()?),
-        ];
-        for (kind, failure) in attempts {
-            let refused_in_time = failure.trouble == Trouble::Refused && failure.after() < A_SECOND;
-            ensure!(refused_in_time, "{kind} to {tcp} or {udp}: {failure}");
-        }
     }
     Ok(())
 }

@@ -4,6 +4,8 @@
 //! and checks all rows in it; each row is named after what it shows, and a row that fails doesn't
 //! hide the others.
 
+pub(crate) mod bulk;
+pub(crate) mod cluster_ip;
 pub(crate) mod frontends;
 pub(crate) mod never;
 pub(crate) mod paths;

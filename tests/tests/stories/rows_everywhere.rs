@@ -5,7 +5,7 @@ use lab::{Uplink, Wiring};
 
 use crate::{
     cluster::Path,
-    rows::{self, frontends, never, paths, policies, ranges, sources, verdicts},
+    rows::{self, bulk, cluster_ip, frontends, never, paths, policies, ranges, sources, verdicts},
     site::{Place, Site},
 };
 
@@ -24,7 +24,7 @@ places![
     ptp_pods_ethernet_uplinks_packet_path: Ptp Ethernet Packet,
     ptp_pods_ethernet_uplinks_socket_path: Ptp Ethernet Socket,
     bridge_pods_ethernet_uplinks_packet_path: Bridge Ethernet Packet,
-    routed_pods_ethernet_uplinks_packet_path: Routed Ethernet Packet,
+    routed_pods_ethernet_uplinks_socket_path: Routed Ethernet Socket,
     ptp_pods_vxlan_overlay_packet_path: Ptp Vxlan Packet,
     bridge_pods_vxlan_overlay_socket_path: Bridge Vxlan Socket,
     routed_pods_tun_uplinks_packet_path: Routed Tun Packet,
@@ -41,12 +41,14 @@ fn every_row_holds(place: Place) -> Result<()> {
     rows::check(
         &site,
         &[
+            cluster_ip::ROWS,
             frontends::ROWS,
             policies::ROWS,
             verdicts::ROWS,
             ranges::ROWS,
             sources::ROWS,
             paths::ROWS,
+            bulk::ROWS,
             never::ROWS,
         ],
     )

@@ -6,7 +6,7 @@ use lab::{Bpftool, Family};
 
 use crate::cluster::{Cluster, Shape, tally};
 
-in_every_shape![
+on_both_paths![
     clients_of_both_nodes_reach_all_endpoints,
     an_agent_that_ends_takes_nothing_from_its_neighbour,
 ];

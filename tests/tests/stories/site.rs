@@ -39,6 +39,13 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Whether what pods send to nodes is masqueraded by the CNI.
+    pub(crate) fn masquerades(self) -> bool {
+        self.uplink == Uplink::Vxlan
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} pods, {} uplinks, {:?} path", self.wiring, self.uplink, self.path)

@@ -6,13 +6,15 @@ use anyhow::{Result, ensure};
 use lab::{Addresses, Family, Host, manifest::Protocol, packet::Seen, probe::Trouble};
 
 use crate::{
-    cluster::Kind,
+    cluster::{DNS, Exposed, HTTP, Kind},
     rows::rows,
     site::{SILENCE_MS, Site, ask, by_all_means, fail},
 };
 
 rows![Site:
     no_endpoint_anywhere_refuses_at_every_frontend,
+    a_service_without_endpoints_refuses_every_kind_of_socket,
+    a_port_that_no_service_defines_refuses_every_kind_of_socket,
     internal_policy_local_without_local_endpoints_drops,
     external_policy_local_without_local_endpoints_drops,
     an_undefined_port_of_a_cluster_ip_refuses_whoever_asks,
@@ -52,6 +54,43 @@ fn no_endpoint_anywhere_refuses_at_every_frontend(site: &Site) -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn a_service_without_endpoints_refuses_every_kind_of_socket(site: &Site) -> Result<()> {
+    refuses_every_kind_of_socket(site, site.empty, |port| port)
+}
+
+fn a_port_that_no_service_defines_refuses_every_kind_of_socket(site: &Site) -> Result<()> {
+    refuses_every_kind_of_socket(site, site.everywhere, |_| UNDEFINED)?;
+    // Protocols are told apart: 80 is TCP only, 53 is UDP only.
+    refuses_every_kind_of_socket(site, site.everywhere, |port| HTTP.0 + DNS.0 - port)
+}
+
+/// TCP, UDP and connected UDP to the ClusterIP, at ports made of those that it has.
+fn refuses_every_kind_of_socket(
+    site: &Site,
+    service: Exposed,
+    port: impl Fn(u16) -> u16,
+) -> Result<()> {
+    for family in Family::BOTH {
+        for client in [&site.cluster.client, &*site.cluster.a] {
+            let [tcp, udp] = [Protocol::Tcp, Protocol::Udp].map(|protocol| {
+                let mut to = service.at(Kind::ClusterIp, family, protocol);
+                to.set_port(port(to.port()));
+                to
+            });
+            for (kind, failure) in [
+                ("TCP", client.tcp(tcp).refusal()?),
+                ("unconnected UDP", client.udp(udp).refusal()?),
+                ("connected UDP", client.udp(udp).connected().refusal()?),
+            ] {
+                let in_time =
+                    failure.trouble == Trouble::Refused && failure.after() < REFUSED_WITHIN;
+                ensure!(in_time, "{kind} of {} to {tcp} or {udp}: {failure}", client.name());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn internal_policy_local_without_local_endpoints_drops(site: &Site) -> Result<()> {
