@@ -4,7 +4,7 @@
 //! from this node to the endpoint, which goes when the first one does and not before. Called by
 //! [`crate::flows::sweep`].
 
-use proxy_common::{Address, Flow, FlowFlags, FlowKind, ServiceId, Tuple};
+use proxy_common::{Address, Flow, FlowFlags, FlowKind, Nanoseconds, ServiceId, Tuple};
 
 use super::{
     expiry::{expired, idle},
@@ -25,11 +25,14 @@ pub(super) enum End {
     Orphan,
 }
 
+/// A half that is to be removed: its key, and when its flow was opened.
+type DoomedHalf<A> = (Tuple<A>, Nanoseconds);
+
 /// Halves that are to be removed.
 #[derive(Debug)]
 pub(super) struct Doomed<A> {
-    dst: Vec<Tuple<A>>,
-    src: Vec<Tuple<A>>,
+    dst: Vec<DoomedHalf<A>>,
+    src: Vec<DoomedHalf<A>>,
 }
 
 impl<A: Address> Doomed<A> {
@@ -53,10 +56,11 @@ impl<A: Address> Doomed<A> {
             // The Service's flow is still there, and takes this stretch with it.
             return Ok(None);
         }
-        let end = match src.get(&other_key)? {
+        let other = src.get(&other_key)?;
+        let end = match &other {
             _ if is_stale(rules, key, &flow) => Some(End::Stale),
             Some(other) => {
-                let (forward, reply) = in_order(Half::from(&flow), Half::from(&other));
+                let (forward, reply) = in_order(Half::from(&flow), Half::from(other));
                 let state = State::of(key.protocol, *generation, &forward, &reply);
                 let halves = (&forward, &reply);
                 let over = expired(key.protocol, state, halves, rules.now, rules.timeouts);
@@ -72,14 +76,14 @@ impl<A: Address> Doomed<A> {
         {
             let pending = stretch.flags.contains(FlowFlags::PENDING);
             if pending || stretch.kind == FlowKind::Masquerade as u8 {
-                self.src.push(turned);
+                self.src.push((turned, stretch.created));
             }
             if !pending && stretch.kind == FlowKind::Masquerade as u8 {
-                self.dst.push(stretch.dst_key(&turned));
+                self.dst.push((stretch.dst_key(&turned), stretch.created));
             }
         }
-        self.dst.push(*key);
-        self.src.push(other_key);
+        self.dst.push((*key, flow.created));
+        self.src.extend(other.map(|other| (other_key, other.created)));
         Ok(end)
     }
 
@@ -100,16 +104,33 @@ impl<A: Address> Doomed<A> {
         let over =
             alone && is_orphan(*generation, rules, key, flow) && src.get(key)? == Some(*flow);
         if over {
-            self.src.push(*key);
+            self.src.push((*key, flow.created));
         }
         Ok(over)
     }
 
-    /// Removes what is doomed.
+    /// Removes what is doomed, and what another flow has taken the place of is not: a client may have used
+    /// its port again since the flow was judged.
+    ///
+    /// Concurrency: between a look and the removal after it lie two system calls. Who opens a
+    /// connection in that time, with the ports of one that has just been over for as long as its
+    /// state allows, opens it once more.
     pub(super) fn remove<T: HalfTable<A>>(self, tables: &Pair<'_, T>) -> Result<(), MapError> {
-        tables.dst.delete_all(&self.dst)?;
-        tables.src.delete_all(&self.src)
+        remove_unchanged(tables.dst, &self.dst)?;
+        remove_unchanged(tables.src, &self.src)
     }
+}
+
+fn remove_unchanged<A: Address, T: HalfTable<A>>(
+    table: &T,
+    doomed: &[DoomedHalf<A>],
+) -> Result<(), MapError> {
+    for (key, created) in doomed {
+        if table.get(key)?.is_some_and(|flow| flow.created == *created) {
+            table.delete(key)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the half at ingress under `key` leads to a UDP endpoint that has stopped serving.

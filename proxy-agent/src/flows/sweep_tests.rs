@@ -9,8 +9,8 @@ use bytemuck::Zeroable;
 use proxy_common::{Be16, Flow, FlowFlags, FlowKind, Nanoseconds, Protocol, ServiceId, Tuple, V4};
 
 use super::{
-    Generation, HalfTable, LiveFlows, MapError, Notes, Pair, Rules, Serving, States, Swept, Tally,
-    Timeouts, sweep_pair,
+    Doomed, End, Generation, HalfTable, LiveFlows, MapError, Notes, Pair, Rules, Serving, States,
+    Swept, Tally, Timeouts, sweep_pair,
 };
 
 #[derive(Default)]
@@ -31,8 +31,8 @@ impl HalfTable<V4> for Memory {
         Ok(self.halves.borrow().get(key).copied())
     }
 
-    fn delete_all(&self, keys: &[Tuple<V4>]) -> Result<(), MapError> {
-        self.halves.borrow_mut().retain(|key, _| !keys.contains(key));
+    fn delete(&self, key: &Tuple<V4>) -> Result<(), MapError> {
+        self.halves.borrow_mut().remove(key);
         Ok(())
     }
 }
@@ -267,4 +267,18 @@ fn many_flows_that_are_over_go_in_one_sweep() {
     let (swept, _) = tables.sweep(181, &Serving::default());
     assert_eq!(swept, Swept { expired: 1_001, ..Swept::default() });
     assert_eq!(tables.halves(), (0, 0));
+}
+
+#[test]
+fn a_flow_that_took_the_place_of_one_that_was_over_stays() {
+    let tables = Tables::new(Generation::Settled);
+    let key = tables.open(Protocol::UDP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
+    let pair = Pair { dst: &tables.dst, src: &tables.src, generation: tables.generation };
+    let (timeouts, serving) = (Timeouts::default(), Serving::default());
+    let rules = Rules { timeouts: &timeouts, serving: &serving, now: at(1000) };
+    let mut doomed = Doomed::new();
+    assert_eq!(doomed.judge(&pair, &key, &rules).unwrap(), Some(End::Expired));
+    tables.open(Protocol::UDP, "10.1.0.1:53", 999, FlowFlags::ANSWERED);
+    doomed.remove(&pair).unwrap();
+    assert_eq!(tables.halves(), (1, 1));
 }

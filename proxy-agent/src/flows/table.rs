@@ -2,6 +2,8 @@
 //!
 //! Called by [`crate::flows::sweep`].
 
+use std::slice;
+
 use proxy_common::{Address, Flow, Tuple};
 
 use crate::datapath::map::{Map, MapError};
@@ -20,11 +22,11 @@ pub trait HalfTable<A: Address> {
     /// When the table can't be read.
     fn get(&self, key: &Tuple<A>) -> Result<Option<Flow<A>>, MapError>;
 
-    /// Removes the halves under `keys`; fine if there are none.
+    /// Removes the half under `key`; fine if there is none.
     ///
     /// # Errors
     /// When the table can't be written.
-    fn delete_all(&self, keys: &[Tuple<A>]) -> Result<(), MapError>;
+    fn delete(&self, key: &Tuple<A>) -> Result<(), MapError>;
 }
 
 impl<A: Address> HalfTable<A> for Map<Tuple<A>, Flow<A>> {
@@ -36,7 +38,7 @@ impl<A: Address> HalfTable<A> for Map<Tuple<A>, Flow<A>> {
         Self::get(self, key)
     }
 
-    fn delete_all(&self, keys: &[Tuple<A>]) -> Result<(), MapError> {
-        Self::delete_all(self, keys).map(drop)
+    fn delete(&self, key: &Tuple<A>) -> Result<(), MapError> {
+        Self::delete_all(self, slice::from_ref(key)).map(drop)
     }
 }

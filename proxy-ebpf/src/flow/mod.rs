@@ -16,7 +16,7 @@ mod open;
 mod partner;
 mod settle;
 
-use proxy_common::{Address, Flow, FlowFlags, Tuple};
+use proxy_common::{Address, Flow, FlowFlags, Nanoseconds, Tuple};
 
 use crate::{
     affinity,
@@ -118,11 +118,14 @@ where
     let now = env.now();
     env.with_flow(table, &headers.tuple, |flow| {
         let met = Met { rewrite: Rewrite::of(flow), flags: flow.flags, kind: flow.kind };
-        flow.last_seen = now;
         flow.packets = flow.packets.wrapping_add(1);
         flow.bytes = flow.bytes.wrapping_add(bytes);
-        let flags = flags_after(flow.flags, headers.flags);
-        if flags != flow.flags {
+        let mut flags = met.flags;
+        if !is_straggler(flags, headers.flags, flow.last_seen, now) {
+            flow.last_seen = now;
+            flags = flags_after(flags, headers.flags);
+        }
+        if flags != met.flags {
             flow.flags = flags;
         }
         let forward_at_ingress = matches!(table, FlowTable::Dst | FlowTable::NewDst);
@@ -165,7 +168,21 @@ where
     }
 }
 
-/// The flags of a half after a packet with `tcp`: a FIN stays, a RST is believed until a packet
+/// For how long after a RST packets of its sender may still arrive that it sent before: CPUs that send
+/// for one connection overtake each other.
+const STRAGGLING: u64 = 100_000_000;
+
+/// Whether a packet with `tcp` was sent before the RST that ended its direction at `last_seen`, and says
+/// nothing about whether that was believed. It leaves no trace but its count, so that the time of the
+/// RST stays known.
+#[inline(always)]
+fn is_straggler(flags: FlowFlags, tcp: TcpFlags, last_seen: Nanoseconds, now: Nanoseconds) -> bool {
+    flags.contains(FlowFlags::RST)
+        && !tcp.rst()
+        && now.get().saturating_sub(last_seen.get()) < STRAGGLING
+}
+
+/// The flags of a half after a packet with `tcp`: a FIN stays, a RST is believed until a later packet
 /// other than a SYN shows that the other end did not believe it (it was out of window).
 #[inline(always)]
 fn flags_after(flags: FlowFlags, tcp: TcpFlags) -> FlowFlags {
