@@ -34,6 +34,7 @@ use self::{
 use crate::{
     datapath::{
         Datapath, DatapathError,
+        kernel::{Finding, Kernel},
         map::MapError,
         pins::Pins,
         program::{DeviceProgram, SocketProgram},
@@ -140,8 +141,10 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let warnings = preconditions(&options.services);
     mount_bpffs(&pins)?;
     let lock = lock::take(pins.root())?;
+    let kernel = Kernel::probe();
+    report_kernel(&kernel);
 
-    let datapath = Datapath::load(pins.clone(), options.device_hook, options.sizes)?;
+    let datapath = Datapath::load(pins.clone(), options.device_hook, options.sizes, &kernel)?;
     report_rejected(&datapath)?;
     let store = BpfStore::open(&pins.maps())?;
     let installed = store.read()?;
@@ -171,6 +174,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let (progress_in, progress) = mpsc::unbounded_channel();
     let state = State::default();
     state.update(|live| {
+        live.kernel = kernel.findings();
         live.rejected = datapath.rejected().to_vec();
         live.warnings = warnings;
         live.timeouts = Some(options.timeouts);
@@ -303,6 +307,15 @@ fn mount_bpffs(pins: &Pins) -> Result<(), BpffsError> {
         }
     }
     bpffs::make_directory(pins.root())
+}
+
+/// Says what this kernel lacks, and which way is taken instead.
+fn report_kernel(kernel: &Kernel) {
+    for Finding { feature, since, way, .. } in
+        kernel.findings().into_iter().filter(|finding| !finding.present)
+    {
+        tracing::info!(feature, "this kernel lacks what Linux {since} has: {way}");
+    }
 }
 
 /// Says which programs are missing. Only when all are, there is nothing to run.

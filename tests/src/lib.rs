@@ -32,6 +32,7 @@ mod process;
 mod server;
 mod skipped;
 mod sluice;
+pub mod verifier;
 mod wire;
 mod wiring;
 

@@ -26,7 +26,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{datapath::object::Rejected, flows::Timeouts};
+use crate::{
+    datapath::{kernel::Finding, object::Rejected},
+    flows::Timeouts,
+};
 
 /// Problems of objects that are remembered.
 const PROBLEMS: usize = 50;
@@ -66,6 +69,9 @@ pub struct Live {
     /// What on this node is in the way of traffic.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// What the kernel has of what not every kernel has, and which way was taken.
+    #[serde(default)]
+    pub kernel: Vec<Finding>,
     /// Programs that the kernel refused.
     pub rejected: Vec<Rejected>,
     /// The last problems of objects, the oldest first.

@@ -10,6 +10,7 @@
 pub mod cleanup;
 pub mod clsact;
 pub mod inspect;
+pub mod kernel;
 pub mod links;
 pub mod map;
 pub mod object;
@@ -31,6 +32,7 @@ use std::{
 
 use self::{
     clsact::{FilterError, Place},
+    kernel::Kernel,
     links::{Attached, LinkError, Target},
     object::{ObjectError, Programs, Rejected},
     pins::{Pins, device_pin, parse_device_pin},
@@ -113,12 +115,17 @@ impl Datapath {
     /// # Errors
     /// See [`DatapathError`]. Programs that the kernel refuses are no error, see
     /// [`Self::rejected`].
-    pub fn load(pins: Pins, hook: DeviceHook, sizes: Sizes) -> Result<Self, DatapathError> {
+    pub fn load(
+        pins: Pins,
+        hook: DeviceHook,
+        sizes: Sizes,
+        kernel: &Kernel,
+    ) -> Result<Self, DatapathError> {
         for path in [pins.links(), pins.filters()] {
             fs::create_dir_all(&path)
                 .map_err(|source| DatapathError::Directory { path, source })?;
         }
-        let programs = object::load(&pins.maps(), sizes)?;
+        let programs = object::load(&pins.maps(), sizes, kernel.lacks())?;
         Ok(Self { pins, programs, hook })
     }
 

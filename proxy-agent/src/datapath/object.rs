@@ -17,7 +17,7 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
     programs::{Program, ProgramError},
 };
-use proxy_common::layout::MAPS;
+use proxy_common::{KERNEL_LACKS, KernelLacks, layout::MAPS};
 
 use super::{
     pinned::{self, Shape},
@@ -119,13 +119,14 @@ impl Programs {
 }
 
 /// Creates the maps in `directory` with these sizes, or adopts those that are pinned there, and loads
-/// the programs.
+/// the programs for a kernel that lacks this.
 ///
 /// # Errors
 /// See [`ObjectError`]. A program that is refused is no error, see [`Programs::rejected`].
-pub fn load(directory: &Path, sizes: Sizes) -> Result<Programs, ObjectError> {
+pub fn load(directory: &Path, sizes: Sizes, lacks: KernelLacks) -> Result<Programs, ObjectError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::DEBUG);
+    loader.override_global(KERNEL_LACKS, bytemuck::bytes_of(&lacks), true);
     let shapes = pinned::shapes()?;
     for spec in MAPS {
         let room = match shapes.get(spec.name) {

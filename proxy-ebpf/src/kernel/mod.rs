@@ -2,6 +2,7 @@
 
 pub(crate) mod env;
 mod family;
+mod lacks;
 pub(crate) mod maps;
 pub(crate) mod skb;
 pub(crate) mod socket_call;

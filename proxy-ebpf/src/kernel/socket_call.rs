@@ -5,7 +5,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval},
     programs::{SockAddrContext, SockContext},
 };
-use proxy_common::{Be16, Protocol, V4, V6};
+use proxy_common::{Be16, KernelLacks, Protocol, V4, V6};
 use proxy_ebpf::{
     network::Network,
     socket::{
@@ -13,7 +13,7 @@ use proxy_ebpf::{
     },
 };
 
-use super::env::Live;
+use super::{env::Live, lacks::lacks};
 
 const ALLOW: i32 = 1;
 const DENY: i32 = 0;
@@ -21,6 +21,9 @@ const DENY: i32 = 0;
 const ECONNREFUSED: i32 = 111;
 const ETIMEDOUT: i32 = 110;
 const EADDRINUSE: i32 = 98;
+
+const LOOPBACK_V4: V4 = V4::new([127, 0, 0, 1]);
+const LOOPBACK_V6: V6 = V6::new([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 /// The call that is being made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,8 +118,22 @@ impl SockAddr {
     }
 }
 
+/// Where a connect() is sent that the kernel can't be told to refuse.
+trait DeadEnd {
+    /// Sends it to port 0 of the namespace's own loopback: no socket can have that port, so that TCP
+    /// is reset at once, and UDP hears of an unreachable port.
+    fn lead_nowhere(&mut self);
+}
+
 macro_rules! socket_of {
-    ($socket:ident, $address:ty, $get:expr, $set:expr) => {
+    ($socket:ident, $address:ty, $loopback:expr, $get:expr, $set:expr) => {
+        impl DeadEnd for $socket {
+            #[inline(always)]
+            fn lead_nowhere(&mut self) {
+                self.set_peer($loopback, Be16::ZERO);
+            }
+        }
+
         impl Socket<$address> for $socket {
             #[inline(always)]
             fn peer(&self) -> ($address, Be16) {
@@ -159,9 +176,9 @@ fn set_mapped(socket: SockAddr, address: V4) {
     socket.set_ip6(V6::from_v4_mapped(address));
 }
 
-socket_of!(Inet, V4, SockAddr::ip4, SockAddr::set_ip4);
-socket_of!(Inet6, V6, SockAddr::ip6, SockAddr::set_ip6);
-socket_of!(Mapped, V4, mapped, set_mapped);
+socket_of!(Inet, V4, LOOPBACK_V4, SockAddr::ip4, SockAddr::set_ip4);
+socket_of!(Inet6, V6, LOOPBACK_V6, SockAddr::ip6, SockAddr::set_ip6);
+socket_of!(Mapped, V4, LOOPBACK_V4, mapped, set_mapped);
 
 /// A call on an IPv4 address.
 #[inline(always)]
@@ -183,7 +200,7 @@ pub(crate) fn run_v6(context: &SockAddrContext, call: Call) -> i32 {
 fn run<A, S>(mut socket: S, call: Call) -> i32
 where
     A: Network,
-    S: Socket<A>,
+    S: Socket<A> + DeadEnd,
     Live: proxy_ebpf::env::Maps<A>,
 {
     let env = Live::at_socket();
@@ -199,6 +216,10 @@ where
             SocketVerdict::Allow
         }
     };
+    if call == Call::Connect && verdict != SocketVerdict::Allow && lacks(KernelLacks::SET_RETVAL) {
+        socket.lead_nowhere();
+        return ALLOW;
+    }
     answer(verdict)
 }
 
@@ -239,11 +260,13 @@ fn answer(verdict: SocketVerdict) -> i32 {
     }
 }
 
-/// Ends the call with `errno`: never with the EPERM that a program's plain refusal gives, on which
-/// some kernel clients spin.
+/// Ends the call with `errno`, and where the kernel can't be told one with EPERM: a connect(), on
+/// whose EPERM some kernel clients spin, doesn't come here then.
 #[inline(always)]
 fn deny(errno: i32) -> i32 {
-    // SAFETY: takes a number. kernel ≥ 5.18
-    unsafe { bpf_set_retval(-errno) };
+    if !lacks(KernelLacks::SET_RETVAL) {
+        // SAFETY: takes a number. kernel ≥ 5.18
+        unsafe { bpf_set_retval(-errno) };
+    }
     DENY
 }

@@ -10,8 +10,11 @@ use aya::{
     programs::{SchedClassifier, TestRun as _, TestRunOptions},
 };
 use bytemuck::Pod;
-use proxy_agent::datapath::object::OBJECT;
-use proxy_common::layout::{MAPS, MapKind};
+use proxy_agent::datapath::{kernel::Kernel, object::OBJECT};
+use proxy_common::{
+    KERNEL_LACKS,
+    layout::{MAPS, MapKind},
+};
 use proxy_ebpf::{
     transport::Hook,
     user::{ChecksumState, UserPacket},
@@ -114,6 +117,8 @@ impl KernelMachine {
             bail!("the kernel runs BPF programs for root only: run this as root");
         }
         let mut loader = EbpfLoader::new();
+        let lacks = Kernel::probe().lacks();
+        loader.override_global(KERNEL_LACKS, bytemuck::bytes_of(&lacks), true);
         for spec in MAPS {
             let fixed = matches!(spec.name, "CONFIG" | "ADDRESS_FILTER");
             if !fixed && spec.kind != MapKind::PerCpuArray {

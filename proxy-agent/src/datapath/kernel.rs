@@ -1,0 +1,198 @@
+//! What this kernel has of what the datapath would use, and what is done where it hasn't: asked of
+//! the kernel itself, never concluded from its version, since distributions carry things back.
+//!
+//! One table, [`Feature`], says what there is to ask. Called by [`crate::datapath::Datapath`], which
+//! tells the programs, and by [`crate::agent`], which tells people.
+
+use std::collections::BTreeSet;
+
+use aya::{
+    programs::{ProgramError, ProgramType, SchedClassifier, TcAttachType},
+    sys::{BpfHelper, is_helper_supported},
+};
+use proxy_common::KernelLacks;
+use serde::{Deserialize, Serialize};
+
+use crate::host::netns;
+
+/// Something that not every kernel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Feature {
+    /// A clock that is read without asking the hardware.
+    CoarseClock,
+    /// The number by which a socket option tells network namespaces apart.
+    NetnsCookie,
+    /// A system call that is refused with an errno of ours.
+    SetRetval,
+    /// Links to devices, in an order that we choose.
+    Tcx,
+}
+
+/// What is known of a feature, before anybody looks.
+struct Facts {
+    name: &'static str,
+    since: &'static str,
+    with: &'static str,
+    without: &'static str,
+}
+
+impl Feature {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::CoarseClock, Self::NetnsCookie, Self::SetRetval, Self::Tcx];
+
+    const fn facts(self) -> Facts {
+        match self {
+            Self::CoarseClock => Facts {
+                name: "coarse-clock",
+                since: "5.11",
+                with: "flows are stamped by bpf_ktime_get_coarse_ns",
+                without: "flows are stamped by bpf_ktime_get_ns, which costs each packet a little \
+                          more",
+            },
+            Self::NetnsCookie => Facts {
+                name: "netns-cookie",
+                since: "5.14",
+                with: "the node is told from its pods by SO_NETNS_COOKIE",
+                without: "the node is told from its pods by a cookie that a BPF program reads once, \
+                          when the agent starts",
+            },
+            Self::SetRetval => Facts {
+                name: "set-retval",
+                since: "5.18",
+                with: "socket calls are refused with ECONNREFUSED, ETIMEDOUT or EADDRINUSE",
+                without: "a connect() that is refused is led to port 0 of the loopback device and \
+                          gets ECONNREFUSED there; sendmsg() and bind() get EPERM",
+            },
+            Self::Tcx => Facts {
+                name: "tcx",
+                since: "6.6",
+                with: "programs are attached to devices by TCX links",
+                without: "programs are attached to devices by filters of a clsact qdisc",
+            },
+        }
+    }
+
+    fn is_there(self) -> Result<bool, ProgramError> {
+        match self {
+            Self::CoarseClock => is_helper_supported(
+                ProgramType::SchedClassifier,
+                BpfHelper::BPF_FUNC_ktime_get_coarse_ns,
+            ),
+            Self::SetRetval => {
+                is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval)
+            }
+            Self::NetnsCookie => Ok(netns::cookie().is_ok()),
+            Self::Tcx => has_tcx(),
+        }
+    }
+}
+
+/// Asks for the programs of a device that is always there: a kernel without TCX doesn't know the
+/// question.
+fn has_tcx() -> Result<bool, ProgramError> {
+    match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
+        Ok(_) => Ok(true),
+        Err(ProgramError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::EINVAL) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What was found of a feature: an element of `agent.says.kernel` in `sluice status -o json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Its name, which never changes.
+    pub feature: String,
+    /// The kernel that brought it; distributions may have it in older ones.
+    pub since: String,
+    /// Whether it is there.
+    pub present: bool,
+    /// What is done, with it or without.
+    pub way: String,
+}
+
+/// A kernel, as far as we depend on which one it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kernel {
+    missing: BTreeSet<Feature>,
+}
+
+impl Kernel {
+    /// Asks the running kernel. What can't be asked counts as missing: every feature has a substitute
+    /// that works on all kernels.
+    #[must_use]
+    pub fn probe() -> Self {
+        let is_missing = |feature: &Feature| match feature.is_there() {
+            Ok(there) => !there,
+            Err(error) => {
+                let feature = feature.facts().name;
+                tracing::debug!(feature, "the kernel can't be asked: {error}");
+                true
+            }
+        };
+        Self { missing: Feature::ALL.into_iter().filter(is_missing).collect() }
+    }
+
+    /// Whether it has this.
+    #[must_use]
+    pub fn has(&self, feature: Feature) -> bool {
+        !self.missing.contains(&feature)
+    }
+
+    /// What the programs are told.
+    #[must_use]
+    pub fn lacks(&self) -> KernelLacks {
+        let told = [
+            (Feature::CoarseClock, KernelLacks::COARSE_CLOCK),
+            (Feature::SetRetval, KernelLacks::SET_RETVAL),
+        ];
+        told.into_iter()
+            .filter(|(feature, _)| !self.has(*feature))
+            .fold(KernelLacks::nothing(), |lacks, (_, bit)| lacks.union(bit))
+    }
+
+    /// What people are told.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        let finding = |feature: Feature| {
+            let (facts, present) = (feature.facts(), self.has(feature));
+            Finding {
+                feature: facts.name.to_owned(),
+                since: facts.since.to_owned(),
+                present,
+                way: (if present { facts.with } else { facts.without }).to_owned(),
+            }
+        };
+        Feature::ALL.into_iter().map(finding).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proxy_common::KernelLacks;
+
+    use super::{Feature, Kernel};
+
+    #[test]
+    fn a_kernel_that_has_everything_needs_no_substitute() {
+        let kernel = Kernel::default();
+        assert_eq!(kernel.lacks(), KernelLacks::nothing());
+        assert!(kernel.findings().iter().all(|finding| finding.present));
+    }
+
+    #[test]
+    fn programs_are_told_of_the_helpers_that_they_must_not_call() {
+        let kernel = Kernel { missing: [Feature::SetRetval, Feature::Tcx].into() };
+        assert_eq!(kernel.lacks(), KernelLacks::SET_RETVAL);
+        let missing: Vec<_> = kernel
+            .findings()
+            .into_iter()
+            .filter(|finding| !finding.present)
+            .map(|finding| finding.feature)
+            .collect();
+        assert_eq!(missing, ["set-retval", "tcx"]);
+    }
+}

@@ -1,0 +1,200 @@
+//! What the kernel's verifier has to say of each program: how many instructions it went through, how
+//! much stack it counted, how long it took.
+//!
+//! aya throws the verifier's log away when a program is accepted, so the object is linked by
+//! `aya_obj` here, as aya does it, and loaded by hand. Nothing is attached or pinned. Called by
+//! `tests/tests/verifier`.
+
+mod budget;
+mod syscall;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapData},
+};
+use aya_obj::{
+    Object, Program, ProgramSection,
+    generated::{bpf_attach_type, bpf_insn, bpf_prog_type},
+};
+use proxy_agent::datapath::{kernel::Kernel, object::OBJECT};
+use proxy_common::{
+    KERNEL_LACKS, KernelLacks,
+    layout::{MAPS, MapKind},
+};
+
+pub use budget::{Budget, Excess, Row};
+
+/// What the programs are told that the kernel lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Variant {
+    /// Nothing.
+    Full,
+    /// Everything that they know a substitute for.
+    Least,
+}
+
+impl Variant {
+    /// Those that this kernel can run, the one that it does run first.
+    #[must_use]
+    pub fn of(kernel: &Kernel) -> Vec<Self> {
+        if kernel.lacks() == KernelLacks::nothing() {
+            vec![Self::Full, Self::Least]
+        } else {
+            vec![Self::Least]
+        }
+    }
+
+    fn lacks(self) -> KernelLacks {
+        match self {
+            Self::Full => KernelLacks::nothing(),
+            Self::Least => KernelLacks::COARSE_CLOCK.union(KernelLacks::SET_RETVAL),
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Full => "full",
+            Self::Least => "least",
+        })
+    }
+}
+
+/// What the verifier counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    /// Instructions that it went through, of a million that it may.
+    pub instructions: u32,
+    /// Bytes of stack, of all functions of the program together.
+    pub stack: u32,
+    /// How long it took.
+    pub microseconds: u64,
+}
+
+/// Has the kernel verify every program of a variant, by name. An error is its refusal, and ends with
+/// the end of its log.
+///
+/// # Errors
+/// Without root, or when the maps can't be made.
+pub fn verify(variant: Variant) -> Result<BTreeMap<String, Result<Effort>>> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("the kernel verifies BPF programs for root only: run this as root");
+    }
+    let lacks = variant.lacks();
+    let lacks = bytemuck::bytes_of(&lacks);
+    let maps = maps(lacks)?;
+    let object = linked(&maps)?;
+    let verify = |(name, program): (&String, &Program)| {
+        let function = object.functions.get(&program.function_key());
+        let effort = function
+            .ok_or_else(|| anyhow!("it has no code"))
+            .and_then(|function| verify_program(program, &function.instructions));
+        (name.clone(), effort)
+    };
+    Ok(object.programs.iter().map(verify).collect())
+}
+
+/// The object's maps and constants, as small as they may be: their sizes are nothing to the verifier.
+fn maps(lacks: &[u8]) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    loader.override_global(KERNEL_LACKS, lacks, true);
+    for spec in MAPS.iter().filter(|spec| spec.name != "CONFIG") {
+        if spec.kind != MapKind::PerCpuArray {
+            loader.map_max_entries(spec.name, 64);
+        }
+    }
+    loader.load(OBJECT).context("making the datapath's maps")
+}
+
+/// The object with its calls resolved and these maps in the places where it names them.
+fn linked(maps: &Ebpf) -> Result<Object> {
+    let mut object = Object::parse(OBJECT)?;
+    let sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+    let mut places = Vec::new();
+    for (name, map) in object.maps.drain() {
+        let made = maps.map(&name).and_then(data).ok_or_else(|| anyhow!("no map {name}"))?;
+        places.push((name, made.fd().as_fd().as_raw_fd(), map));
+    }
+    let places = places.iter().map(|(name, fd, map)| (name.as_str(), *fd, map));
+    object.relocate_maps(places, &sections)?;
+    object.relocate_calls(&sections)?;
+    Ok(object)
+}
+
+fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LpmTrie(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data) => Some(data),
+        _ => None,
+    }
+}
+
+fn verify_program(program: &Program, instructions: &[bpf_insn]) -> Result<Effort> {
+    let (kind, hook) = match program.section {
+        ProgramSection::SchedClassifier => (bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, None),
+        ProgramSection::CgroupSockAddr { attach_type } => {
+            (bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK_ADDR, Some(attach_type.into()))
+        }
+        ProgramSection::CgroupSock { attach_type } => {
+            (bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK, Some(attach_type.into()))
+        }
+        ref other => bail!("a program of a kind that the datapath has none of: {other:?}"),
+    };
+    let hook = hook.map_or(0, |hook: bpf_attach_type| hook as u32);
+    let (result, log) = syscall::load(kind as u32, hook, instructions, &program.license);
+    match result {
+        Ok(()) => Effort::read(&log),
+        Err(error) => {
+            let lines: Vec<_> = log.lines().collect();
+            let end = &lines[lines.len().saturating_sub(LOG_TAIL)..];
+            bail!("{error}; the verifier's last words:\n{}", end.join("\n"))
+        }
+    }
+}
+
+/// How many lines of its log a refusal shows.
+const LOG_TAIL: usize = 30;
+
+impl Effort {
+    /// Reads the closing lines of a log (`BPF_LOG_STATS`).
+    fn read(log: &str) -> Result<Self> {
+        let after = |word: &str| {
+            let (_, rest) = log.split_once(word)?;
+            rest.split_whitespace().next()
+        };
+        let missing = |what: &str| anyhow!("the verifier says nothing of its {what}: {log:?}");
+        let microseconds = after("verification time ").ok_or_else(|| missing("time"))?;
+        let stack = after("stack depth ").ok_or_else(|| missing("stack"))?;
+        let instructions = after("processed ").ok_or_else(|| missing("instructions"))?;
+        Ok(Self {
+            instructions: instructions.parse().with_context(|| instructions.to_owned())?,
+            stack: stack.split('+').map(str::parse::<u32>).sum::<Result<_, _>>()?,
+            microseconds: microseconds.parse().with_context(|| microseconds.to_owned())?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Effort;
+
+    #[test]
+    fn the_closing_lines_of_a_log_are_read() {
+        let log = "verification time 16523 usec\nstack depth 8+88+16+0\nprocessed 312 insns (limit \
+                   1000000) max_states_per_insn 1 total_states 19 peak_states 19 mark_read 9\n";
+        let effort = Effort { instructions: 312, stack: 112, microseconds: 16523 };
+        assert_eq!(Effort::read(log).unwrap(), effort);
+        assert!(Effort::read("processed many insns").is_err());
+    }
+}
