@@ -17,7 +17,12 @@ mod preconditions;
 mod telemetry;
 mod writer;
 
-use std::{convert::Infallible, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+use std::{
+    convert::Infallible,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -36,6 +41,7 @@ use crate::{
         Datapath, DatapathError,
         kernel::{Finding, Kernel},
         map::MapError,
+        netns_cookie::{self, NetnsCookieError},
         pins::Pins,
         program::{DeviceProgram, SocketProgram},
     },
@@ -62,9 +68,9 @@ const EVENTS: usize = 64;
 /// Why the agent can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The network namespace has no cookie.
-    #[error("SO_NETNS_COOKIE: {0}: kernel 5.14 or later is needed to tell the node from its pods")]
-    Netns(#[source] std::io::Error),
+    /// The network namespace's cookie isn't known.
+    #[error("this kernel has no SO_NETNS_COOKIE, and the node can't be told from its pods: {0}")]
+    Netns(#[from] NetnsCookieError),
     /// The BPF file system.
     #[error(transparent)]
     Bpffs(#[from] BpffsError),
@@ -129,7 +135,6 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signal)?;
     let pins = Pins::new(&options.pin_path);
-    let cookie = netns::cookie().map_err(AgentError::Netns)?;
     let wanted = match options.shadow {
         true => SocketPrograms::NONE,
         false => SocketPrograms {
@@ -138,6 +143,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         },
     };
     let cgroup = open_cgroup(&options, wanted)?;
+    let cookie = netns_cookie(&options, cgroup.as_ref())?;
     let warnings = preconditions(&options.services);
     mount_bpffs(&pins)?;
     let lock = lock::take(pins.root())?;
@@ -282,6 +288,21 @@ fn open_cgroup(options: &Options, wanted: SocketPrograms) -> Result<Option<Owned
     }
     tracing::info!(cgroup = %path.display(), "cgroup of the socket path");
     Ok(Some(cgroup))
+}
+
+/// The cookie of this network namespace: from the kernel, where it tells, else from a program at the
+/// cgroup, which is looked for also where nothing else is wanted there.
+fn netns_cookie(options: &Options, cgroup: Option<&OwnedFd>) -> Result<u64, AgentError> {
+    if let Ok(cookie) = netns::cookie() {
+        return Ok(cookie);
+    }
+    Ok(match cgroup {
+        Some(cgroup) => netns_cookie::learn(cgroup.as_fd())?,
+        None => {
+            let path = options.cgroup_root.clone().map_or_else(cgroup::find, Ok)?;
+            netns_cookie::learn(cgroup::open(&path)?.as_fd())?
+        }
+    })
 }
 
 /// Says what is in the way of traffic on this node.

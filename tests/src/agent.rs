@@ -17,6 +17,8 @@ use crate::{Node, Process, Sluice};
 
 /// Loading and verifying all programs takes part of a second; two CPUs may be busy with other labs.
 const START_PATIENCE: Duration = Duration::from_secs(90);
+/// How many times as long it may take on this machine: an emulated one, say.
+const SLOWNESS: &str = "SLUICE_PATIENCE";
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How many lines of the log a failure shows.
 const LOG_TAIL: usize = 40;
@@ -118,7 +120,8 @@ impl Agent {
 
     /// Waits until the maps are in step with the manifests and programs are attached.
     pub fn wait_until_ready(&mut self) -> Result<()> {
-        self.wait_for_log(START_PATIENCE, |line| {
+        let times = std::env::var(SLOWNESS).ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+        self.wait_for_log(START_PATIENCE * times, |line| {
             line.split(|character: char| !character.is_alphanumeric()).any(|word| word == "ready")
         })?;
         Ok(())

@@ -11,6 +11,7 @@ mod process;
 mod setup;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     BuildAndLoad(build_and_load::Arguments),
     /// Run every layer of tests, from formatting to the lab
     Test(test::Arguments),
+    /// Run the suites of verifier, packets and lab under Debian's other kernels
+    Vm(vm::Arguments),
     /// Measure the datapath
     Bench(bench::Arguments),
     /// An OCI image of the agent
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Build(arguments) => build::run(&arguments).map(drop),
         Command::BuildAndLoad(arguments) => build_and_load::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Vm(arguments) => vm::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Image(arguments) => image::run(&arguments),
         Command::Lint => lint::run(),

@@ -5,6 +5,7 @@ use std::{
     env,
     ffi::OsStr,
     fmt::Write as _,
+    io::{IsTerminal as _, stdin},
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, Stdio},
@@ -67,6 +68,20 @@ pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     } else {
         bail!("`{}` failed ({})", shown(command), output.status)
     }
+}
+
+/// A command to be run as root: through sudo where we are not.
+pub(crate) fn as_root(program: &Path) -> Result<Command> {
+    if workspace::is_root() {
+        return Ok(command(program));
+    }
+    let sudo = workspace::find_program("sudo").context("it takes root, and there is no sudo")?;
+    let mut sudo = command(sudo);
+    if !stdin().is_terminal() {
+        sudo.arg("--non-interactive");
+    }
+    sudo.arg("--preserve-env").arg("--").arg(program);
+    Ok(sudo)
 }
 
 /// Becomes `program` with these arguments, as root: through sudo where we are not. Returns only

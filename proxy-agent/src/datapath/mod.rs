@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod kernel;
 pub mod links;
 pub mod map;
+pub mod netns_cookie;
 pub mod object;
 mod pinned;
 pub mod pins;

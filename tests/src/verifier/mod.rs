@@ -170,17 +170,22 @@ impl Effort {
     /// Reads the closing lines of a log (`BPF_LOG_STATS`).
     fn read(log: &str) -> Result<Self> {
         let after = |word: &str| {
-            let (_, rest) = log.split_once(word)?;
-            rest.split_whitespace().next()
+            let (_, rest) =
+                log.split_once(word).with_context(|| format!("no {word:?}: {log:?}"))?;
+            rest.split_whitespace().next().with_context(|| format!("nothing after {word:?}"))
         };
-        let missing = |what: &str| anyhow!("the verifier says nothing of its {what}: {log:?}");
-        let microseconds = after("verification time ").ok_or_else(|| missing("time"))?;
-        let stack = after("stack depth ").ok_or_else(|| missing("stack"))?;
-        let instructions = after("processed ").ok_or_else(|| missing("instructions"))?;
+        let number = |word: &str| word.parse::<u32>().with_context(|| format!("{word:?}: {log:?}"));
+        // All functions in a line; kernel ≥ 7: a line for each.
+        let functions = log.lines().filter(|line| line.starts_with("subprog "));
+        let depths: Vec<_> = functions.filter_map(|line| line.rsplit(' ').next()).collect();
+        let stack = match depths.is_empty() {
+            true => after("stack depth ")?.split('+').map(number).sum::<Result<_>>(),
+            false => depths.into_iter().map(number).sum::<Result<_>>(),
+        };
         Ok(Self {
-            instructions: instructions.parse().with_context(|| instructions.to_owned())?,
-            stack: stack.split('+').map(str::parse::<u32>).sum::<Result<_, _>>()?,
-            microseconds: microseconds.parse().with_context(|| microseconds.to_owned())?,
+            instructions: number(after("processed ")?)?,
+            stack: stack?,
+            microseconds: number(after("verification time ")?)?.into(),
         })
     }
 }
@@ -195,6 +200,11 @@ mod tests {
                    1000000) max_states_per_insn 1 total_states 19 peak_states 19 mark_read 9\n";
         let effort = Effort { instructions: 312, stack: 112, microseconds: 16523 };
         assert_eq!(Effort::read(log).unwrap(), effort);
+        let newer = "verification time 9 usec\nstack depth max 96\nsubprog 0 (<unknown>) main \
+                     insns_self 75 insns_total 80 stack 8\nsubprog 1 (x) static insns_self 5 \
+                     insns_total 5 stack 80\nprocessed 80 insns (limit 1000000)\n";
+        let effort = Effort { instructions: 80, stack: 88, microseconds: 9 };
+        assert_eq!(Effort::read(newer).unwrap(), effort);
         assert!(Effort::read("processed many insns").is_err());
     }
 }

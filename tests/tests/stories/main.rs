@@ -34,5 +34,6 @@ mod rows_everywhere;
 mod sctp;
 mod several_nodes;
 mod site;
+mod smoke;
 mod switches;
 mod untouched;

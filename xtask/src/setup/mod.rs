@@ -9,7 +9,7 @@ mod needs;
 mod progress;
 pub(crate) mod tools;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use needs::Need;
 
@@ -73,6 +73,11 @@ pub(crate) fn ensure_buildah() -> Result<()> {
 /// Makes sure that images can be run; says nothing if they can.
 pub(crate) fn ensure_runc() -> Result<()> {
     ensure_one(Need::RUNC)
+}
+
+/// The CNI plugins that the lab runs.
+pub(crate) fn cni_plugins() -> Result<Vec<std::path::PathBuf>> {
+    needs::cni_plugins().context("there are no CNI plugins here: run `cargo xtask setup`")
 }
 
 fn ensure_one(need: Need) -> Result<()> {

@@ -14,6 +14,17 @@ use crate::{bpf_object, workspace};
 /// Where CNI plugins are installed: by Debian, by everyone else.
 const CNI_DIRECTORIES: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 
+/// Those that the lab runs.
+const CNI_PLUGINS: &[&str] = &["bridge", "host-local", "loopback", "ptp"];
+
+/// The files of those that the lab runs; `None` where they aren't all in one place.
+pub(super) fn cni_plugins() -> Option<Vec<PathBuf>> {
+    let files = |directory: &str| -> Vec<PathBuf> {
+        CNI_PLUGINS.iter().map(|name| Path::new(directory).join(name)).collect()
+    };
+    CNI_DIRECTORIES.map(files).into_iter().find(|files| files.iter().all(|file| file.is_file()))
+}
+
 /// Something that this machine lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
@@ -75,7 +86,7 @@ const NEEDS: &[Need] = &[
     },
     Need {
         what: "CNI plugins, to wire pods in the lab",
-        sign: Sign::CniPlugins(&["bridge", "host-local", "loopback", "ptp"]),
+        sign: Sign::CniPlugins(CNI_PLUGINS),
         packages: &["containernetworking-plugins"],
         purpose: Purpose::Load,
     },
@@ -89,6 +100,18 @@ const NEEDS: &[Need] = &[
         what: "nft, for a host with a firewall in the lab",
         sign: Sign::Program("nft"),
         packages: &["nftables"],
+        purpose: Purpose::Test,
+    },
+    Need {
+        what: "QEMU, to boot other kernels",
+        sign: Sign::Program("qemu-system-x86_64"),
+        packages: &["qemu-system-x86"],
+        purpose: Purpose::Test,
+    },
+    Need {
+        what: "busybox, for what other kernels boot into",
+        sign: Sign::Program("busybox"),
+        packages: &["busybox-static"],
         purpose: Purpose::Test,
     },
     Need {

@@ -21,19 +21,19 @@ const WITH_IMAGE: &[&str] = &["image"];
 
 /// A test executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Executable {
+pub(crate) struct Executable {
     /// What it is called in the summary.
-    pub(super) layer: String,
+    pub(crate) layer: String,
     /// The file.
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The package's directory: where cargo would run it.
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// Whether it has to be run as root, and few tests at a time.
-    pub(super) lab: bool,
+    pub(crate) lab: bool,
     /// Whether it runs programs that `cargo xtask setup --tools` makes.
-    pub(super) tools: bool,
+    pub(crate) tools: bool,
     /// Whether it runs the image that `cargo xtask image` makes.
-    pub(super) image: bool,
+    pub(crate) image: bool,
 }
 
 /// What cargo reports, of which we read the artifacts.
@@ -58,7 +58,7 @@ struct Profile {
 }
 
 /// Compiles every test of the workspace.
-pub(super) fn build() -> Result<Vec<Executable>> {
+pub(crate) fn build() -> Result<Vec<Executable>> {
     let report = process::output(&mut process::cargo([
         "test",
         "--workspace",

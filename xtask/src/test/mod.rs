@@ -4,7 +4,7 @@
 //! by one cargo, and executables are then run one after the other: two labs at a time would
 //! measure each other.
 
-mod executables;
+pub(crate) mod executables;
 mod runner;
 mod summary;
 
@@ -12,8 +12,9 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{lint, process, setup, tidy, workspace};
-use executables::Executable;
+use crate::{lint, process, setup, tidy, vm, workspace};
+pub(crate) use executables::Executable;
+pub(crate) use runner::closing_line;
 use summary::{Outcome, Summary};
 
 #[derive(clap::Args)]
@@ -92,6 +93,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             for executable in executables.iter().filter(|one| arguments.wants(&one.layer)) {
                 run_executable(executable, arguments, &mut summary);
             }
+            // A filter names tests of this kernel; there it would be a machine for nothing.
+            for kernel in vm::layers() {
+                if arguments.filter.is_none() && arguments.wants(&vm_layer(kernel)) {
+                    run_vm(kernel, &executables, &mut summary);
+                }
+            }
         }
         Err(error) => {
             eprintln!("test: {error:#}");
@@ -132,16 +139,47 @@ fn run_executable(executable: &Executable, arguments: &Arguments, summary: &mut 
     summary.add(&executable.layer, outcome, started.elapsed());
 }
 
+fn vm_layer(kernel: &str) -> String {
+    format!("vm/{kernel}")
+}
+
+/// The quick suites under another kernel. One that can't be had is counted like tests that can't run
+/// on this kernel: by name, and as no failure.
+fn run_vm(kernel: &str, executables: &[Executable], summary: &mut Summary) {
+    let layer = vm_layer(kernel);
+    heading(&layer);
+    let started = Instant::now();
+    let outcome = match vm::layer(kernel, executables) {
+        Ok(Ok(report)) => Outcome::Ran {
+            passed: report.passed.saturating_sub(report.skipped.len()),
+            failed: report.failed + usize::from(!report.complete),
+            skipped: report.skipped,
+        },
+        Ok(Err(reason)) => {
+            vm::shout(kernel, &reason);
+            let skipped = vec![format!("Linux {kernel} could not be had: {reason}")];
+            Outcome::Ran { passed: 0, failed: 0, skipped }
+        }
+        Err(error) => {
+            eprintln!("test: {layer}: {error:#}");
+            Outcome::check(false)
+        }
+    };
+    summary.add(&layer, outcome, started.elapsed());
+}
+
 fn heading(layer: &str) {
     println!("\n==> {layer}");
 }
 
 fn list() -> Result<()> {
     let executables = executables::build()?;
+    let machines = vm::layers().map(vm_layer);
     let names = CHECKS
         .iter()
         .map(|check| check.name)
         .chain(executables.iter().map(|executable| executable.layer.as_str()))
+        .chain(machines.iter().map(String::as_str))
         .chain([DOC.name]);
     for name in names {
         println!("{name}");

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, IsTerminal as _, Write as _, stdin, stdout},
+    io::{BufRead as _, BufReader, IsTerminal as _, Write as _, stdout},
     path::PathBuf,
     process::{Command, Stdio},
     thread,
@@ -19,17 +19,13 @@ const LABS_MAX: usize = 4;
 
 /// Runs it; what can't be run at all is missing.
 pub(super) fn run(executable: &Executable, filter: Option<&str>) -> Outcome {
-    let mut command = if !executable.lab || workspace::is_root() {
-        process::command(&executable.path)
-    } else if let Some(sudo) = workspace::find_program("sudo") {
-        let mut sudo = process::command(sudo);
-        if !stdin().is_terminal() {
-            sudo.arg("--non-interactive");
+    let mut command = if executable.lab {
+        match process::as_root(&executable.path) {
+            Ok(command) => command,
+            Err(error) => return Outcome::Missing(format!("{error:#}")),
         }
-        sudo.arg("--preserve-env").arg("--").arg(&executable.path);
-        sudo
     } else {
-        return Outcome::Missing("it takes root, and there is no sudo".to_owned());
+        process::command(&executable.path)
     };
     command
         .current_dir(&executable.directory)
@@ -99,7 +95,7 @@ fn read(command: &mut Command) -> Result<(usize, usize)> {
 }
 
 /// Passed and failed, if `line` is `test result: … 3 passed; 0 failed; …`.
-fn closing_line(line: &str) -> Option<(usize, usize)> {
+pub(crate) fn closing_line(line: &str) -> Option<(usize, usize)> {
     let (_, counts) = line.split_once("test result: ")?;
     let count = |word: &str| {
         let (before, _) = counts.split_once(word)?;

@@ -26,6 +26,7 @@ const LAYERS: &[Layer] = &[
         places: &["proxy-ebpf/src/"],
         except: &[
             "proxy-ebpf/src/main.rs",
+            "proxy-ebpf/src/netns_cookie.rs",
             "proxy-ebpf/src/yardstick.rs",
             "proxy-ebpf/src/kernel/",
         ],

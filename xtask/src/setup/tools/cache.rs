@@ -1,7 +1,7 @@
 //! Where tools are kept between runs: a directory outside the clone, with one directory for each
 //! content of what it is made from. It appears there as a whole or not at all.
 //!
-//! Nothing is ever removed: `rm -r` of it all is safe, and builds everything anew.
+//! Nothing is removed unless one asks for it: `rm -r` of it all is safe, and builds everything anew.
 
 use std::{
     env,
@@ -32,6 +32,16 @@ impl Cache {
             None => bail!(
                 "there is no place to keep the tools that tests run: set {OVERRIDE} to a directory"
             ),
+        }
+    }
+
+    /// Has the directory `name` made anew when it is next asked for.
+    pub(super) fn forget(&self, name: &str) -> Result<()> {
+        match fs::remove_dir_all(self.directory.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| self.directory.join(name).display().to_string())
+            }
+            _ => Ok(()),
         }
     }
 

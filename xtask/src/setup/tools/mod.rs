@@ -9,6 +9,7 @@
 mod cache;
 mod debian;
 mod go;
+pub(crate) mod kernels;
 mod openapi;
 
 use std::{
