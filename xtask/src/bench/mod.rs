@@ -1,0 +1,35 @@
+//! `cargo xtask bench`: one bench a file. The measuring is done by programs of the lab, which these
+//! build, run as root, and say where the figures are.
+
+mod packets;
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::workspace;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// The datapath's programs, packet by packet, in nanoseconds and in hash look-ups' worth
+    Packets(packets::Arguments),
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.what {
+        What::Packets(arguments) => packets::run(arguments),
+    }
+}
+
+/// Where figures go.
+fn directory() -> Result<PathBuf> {
+    let directory = workspace::target().join("bench");
+    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    Ok(directory)
+}
