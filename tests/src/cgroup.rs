@@ -69,6 +69,15 @@ impl Cgroup {
             .with_context(|| format!("cannot open {}", path.display()))
     }
 
+    /// CPU time that everything in it and below has taken, also what has ended.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let path = self.path.join("cpu.stat");
+        let stat = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let usage = stat.lines().find_map(|line| line.strip_prefix("usage_usec "));
+        let usage = usage.with_context(|| format!("{} has no usage_usec", path.display()))?;
+        Ok(Duration::from_micros(usage.parse()?))
+    }
+
     /// Pids of the processes in this cgroup and all below.
     pub fn processes(&self) -> Result<Vec<u32>> {
         let listed = match fs::read_to_string(self.path.join("cgroup.procs")) {

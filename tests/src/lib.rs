@@ -27,6 +27,7 @@ mod martians;
 mod namespace;
 mod node;
 pub mod packet;
+pub mod page;
 pub mod probe;
 mod process;
 mod server;

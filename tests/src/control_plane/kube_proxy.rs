@@ -1,10 +1,11 @@
-//! The real kube-proxy, in nftables mode, for a node of the lab: in a network namespace of its own
-//! that has the node's addresses and no traffic. What it decided is read from its rules.
+//! The real kube-proxy for a node of the lab. As an oracle, in nftables mode, it is in a network
+//! namespace of its own that has the node's addresses and no traffic, and what it decided is read
+//! from its rules. As a peer of benches it serves a node.
 
 use std::{
     fs::{self, File},
-    path::PathBuf,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
     sync::Arc,
 };
 
@@ -28,6 +29,45 @@ impl ControlPlane {
     /// The address of the API server on the link to kube-proxy.
     pub(super) fn link_address() -> &'static str {
         LINK.0
+    }
+
+    /// The program.
+    pub fn kube_proxy_program() -> Result<PathBuf> {
+        program("kube-proxy")
+    }
+
+    /// Starts kube-proxy on `node` itself, where it serves traffic, in `mode`, and doesn't wait. Programs that
+    /// it runs are looked for in `path` first.
+    pub fn serve_by_kube_proxy(
+        &self,
+        node: &Node,
+        mode: &str,
+        path: Option<&Path>,
+    ) -> Result<KubeProxy> {
+        let kubeconfig = self.administrator()?.display().to_string();
+        let name = format!("kube-proxy-{}", node.name());
+        let file = self.directory.join(format!("{name}.yaml"));
+        let settings = json!({
+            "mode": mode,
+            "nodePortAddresses": [],
+            "iptables": { "minSyncPeriod": "10ms", "syncPeriod": "30s" },
+        });
+        fs::write(&file, configuration(node, &kubeconfig, &settings))?;
+        let log = self.log(&name);
+        let output = File::create(&log)?;
+        let mut command = node.command(program("kube-proxy")?)?;
+        command
+            .arg(format!("--config={}", file.display()))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        if let Some(first) = path {
+            let rest = std::env::var_os("PATH").unwrap_or_default();
+            let all = std::iter::once(first.to_owned()).chain(std::env::split_paths(&rest));
+            command.env("PATH", std::env::join_paths(all)?);
+        }
+        let process = Process::start(&name, &mut command)?;
+        Ok(KubeProxy { process, namespace: node.namespace_handle(), log })
     }
 
     /// Starts kube-proxy for `node`, and doesn't wait. `settings` are fields of its configuration.
@@ -104,6 +144,11 @@ impl KubeProxy {
             bail!("nft: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// How it ended, if it has.
+    pub fn status(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.status()
     }
 
     /// Its process id.

@@ -1,4 +1,5 @@
-//! Where objects live on an API server: a path for each kind that the lab deals with.
+//! Where objects live: a path on an API server for each kind that the lab deals with, and a key in
+//! its etcd for those that are written there.
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -14,6 +15,7 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("v1", "Service", "services", true),
     ("v1", "ServiceAccount", "serviceaccounts", true),
     ("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", true),
+    ("networking.k8s.io/v1", "IPAddress", "ipaddresses", false),
     ("networking.k8s.io/v1", "ServiceCIDR", "servicecidrs", false),
     ("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false),
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false),
@@ -41,4 +43,20 @@ pub(super) fn paths(object: &Value) -> Result<(String, String)> {
     let collection = collection(kind, namespace)?;
     let path = format!("{collection}/{name}");
     Ok((collection, path))
+}
+
+/// Where kube-apiserver keeps `object` in etcd.
+pub(super) fn key(object: &Value) -> Result<String> {
+    let kind = object["kind"].as_str().context("an object has no kind")?;
+    let name = object["metadata"]["name"].as_str().context("an object has no name")?;
+    let (.., plural, namespaced) =
+        KINDS.iter().find(|(_, it, ..)| *it == kind).with_context(|| format!("no kind {kind}"))?;
+    // For historical reasons Services share their directory.
+    let plural = if kind == "Service" { "services/specs" } else { plural };
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or(NAMESPACE);
+    Ok(if *namespaced {
+        format!("/registry/{plural}/{namespace}/{name}")
+    } else {
+        format!("/registry/{plural}/{name}")
+    })
 }

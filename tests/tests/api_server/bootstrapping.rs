@@ -10,9 +10,10 @@ use lab::{
     Addresses, AgentFlags, Family, Lab, Wiring,
     control_plane::{ControlPlane, Etcd, Settings},
     manifest::{self, Protocol},
+    page::{metric, page_when},
 };
 
-use super::pages::{metric, page_when};
+
 
 /// Nobody has this address: who asks it waits for ever.
 const NOBODY: &str = "https://203.0.113.250:6443";

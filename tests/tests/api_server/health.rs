@@ -11,10 +11,11 @@ use lab::{
     Addresses, AgentFlags, Family, Lab, Node, Wiring,
     control_plane::{ControlPlane, Settings},
     manifest::{self, Protocol},
+    page::{metric, page, page_when},
 };
 use serde_json::{Value, json};
 
-use super::pages::{metric, page, page_when};
+
 
 const HEALTH: &str = "127.0.0.1:10256";
 

@@ -9,6 +9,5 @@ mod health;
 mod lists;
 mod moving_over;
 mod outages;
-mod pages;
 mod restarts;
 mod site;

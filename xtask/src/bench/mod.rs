@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: one bench a file. The measuring is done by programs of the lab, which these
 //! build, run as root, and say where the figures are.
 
+mod control_plane;
 mod packets;
 
 use std::{fs, path::PathBuf};
@@ -19,11 +20,14 @@ pub(crate) struct Arguments {
 enum What {
     /// The datapath's programs, packet by packet, in nanoseconds and in hash look-ups' worth
     Packets(packets::Arguments),
+    /// A full sync, one change, a storm of changes, memory: beside the real kube-proxy
+    ControlPlane(control_plane::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Packets(arguments) => packets::run(arguments),
+        What::ControlPlane(arguments) => control_plane::run(arguments),
     }
 }
 

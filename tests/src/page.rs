@@ -1,4 +1,5 @@
-//! Pages that an agent serves, as a load balancer, a kubelet or Prometheus asks for them.
+//! Pages that an agent serves, as a load balancer, a kubelet or Prometheus asks for them. Called by
+//! stories and benches.
 
 use std::{
     io::{Read, Write},
@@ -8,21 +9,24 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use lab::Host;
+use crate::Host;
 
 /// How long a page may take to become what is expected.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Page {
-    pub(crate) status: u16,
-    pub(crate) headers: String,
-    pub(crate) body: String,
+pub struct Page {
+    /// Its status.
+    pub status: u16,
+    /// Its first line and its headers, in lower case.
+    pub headers: String,
+    /// What it says.
+    pub body: String,
 }
 
 /// What `path` at `address` is, seen from `host`.
-pub(crate) fn page(host: &Host, address: &str, path: &str) -> Result<Page> {
+pub fn page(host: &Host, address: &str, path: &str) -> Result<Page> {
     let address: SocketAddr = address.parse()?;
     let text = host.namespace().run(|| {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
@@ -38,7 +42,7 @@ pub(crate) fn page(host: &Host, address: &str, path: &str) -> Result<Page> {
 }
 
 /// The page once it is as `wanted`.
-pub(crate) fn page_when(
+pub fn page_when(
     host: &Host,
     address: &str,
     path: &str,
@@ -56,7 +60,7 @@ pub(crate) fn page_when(
 }
 
 /// The value of a series of `/metrics` on `host`.
-pub(crate) fn metric(host: &Host, series: &str) -> Result<f64> {
+pub fn metric(host: &Host, series: &str) -> Result<f64> {
     let page = page(host, "127.0.0.1:10249", "/metrics")?;
     let line = page.body.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.with_context(|| format!("no {series} in:\n{}", page.body))?.parse().context("a number")
