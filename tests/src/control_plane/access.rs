@@ -28,9 +28,20 @@ pub(super) struct Access {
 impl Access {
     /// Writes the administrator's token down.
     pub(super) fn make(directory: &Path, authority: PathBuf) -> Result<Self> {
-        let tokens = directory.join("tokens.csv");
-        fs::write(&tokens, format!("{ADMINISTRATOR},admin,admin,\"system:masters\"\n"))?;
-        Ok(Self { authority, tokens })
+        let access = Self { authority, tokens: directory.join("tokens.csv") };
+        access.accept(&[])?;
+        Ok(access)
+    }
+
+    /// The API server, when it is started next, knows the administrator's token, and takes `agents`
+    /// for tokens of the agent.
+    pub(super) fn accept(&self, agents: &[&str]) -> Result<()> {
+        let mut lines = format!("{ADMINISTRATOR},admin,admin,\"system:masters\"\n");
+        for token in agents {
+            let user = agent_user();
+            lines += &format!("{token},{user},{user}\n");
+        }
+        fs::write(&self.tokens, lines).with_context(|| self.tokens.display().to_string())
     }
 
     /// The file of tokens that the API server knows.
@@ -45,16 +56,26 @@ impl Access {
 
     /// A kubeconfig for the server at `url`, with a token.
     pub(super) fn kubeconfig(&self, url: &str, token: &str) -> Value {
+        self.kubeconfig_of(url, &json!({ "token": token }))
+    }
+
+    /// A kubeconfig for the server at `url`, with credentials.
+    pub(super) fn kubeconfig_of(&self, url: &str, user: &Value) -> Value {
         let cluster = json!({ "server": url, "certificate-authority": self.authority });
         json!({
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{ "name": "lab", "cluster": cluster }],
-            "users": [{ "name": "user", "user": { "token": token } }],
+            "users": [{ "name": "user", "user": user }],
             "contexts": [{ "name": "lab", "context": { "cluster": "lab", "user": "user" } }],
             "current-context": "lab",
         })
     }
+}
+
+/// What the API server calls the agent.
+pub(super) fn agent_user() -> String {
+    format!("system:serviceaccount:{AGENT_NAMESPACE}:{AGENT}")
 }
 
 /// What the agent may do (SEMANTICS §8), and nothing else.

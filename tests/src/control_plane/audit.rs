@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{AGENT, AGENT_NAMESPACE, ControlPlane};
+use super::{ControlPlane, access::agent_user};
 
 /// A request of the agent that the server has answered, or begun to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,12 +20,11 @@ pub struct Asked {
 
 /// Writes the policy: the agent's requests, without their content.
 pub(super) fn write_policy(file: &Path) -> Result<()> {
-    let agent = format!("system:serviceaccount:{AGENT_NAMESPACE}:{AGENT}");
     let policy = json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
-        "rules": [{ "level": "Metadata", "users": [agent] }, { "level": "None" }],
+        "rules": [{ "level": "Metadata", "users": [agent_user()] }, { "level": "None" }],
     });
     fs::write(file, policy.to_string()).with_context(|| file.display().to_string())
 }

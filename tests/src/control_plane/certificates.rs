@@ -1,5 +1,5 @@
-//! The certificates of a control plane: an authority, the API server's own certificate, and the key
-//! that service accounts' tokens are signed with. Made anew for each.
+//! The certificates of a control plane: an authority, the API server's own certificate, one of the
+//! agent, and the key that service accounts' tokens are signed with. Made anew for each.
 
 use std::{
     fs,
@@ -9,8 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
 };
+
+use super::access::agent_user;
 
 /// The authority's certificate, as clients need it.
 pub(super) const AUTHORITY: &str = "authority.crt";
@@ -31,12 +34,19 @@ impl Certificates {
         server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
         let server_key = KeyPair::generate()?;
         let server = server.signed_by(&server_key, &issuer)?;
+        let mut agent = CertificateParams::new(Vec::new())?;
+        agent.distinguished_name.push(DnType::CommonName, agent_user());
+        agent.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let agent_key = KeyPair::generate()?;
+        let agent = agent.signed_by(&agent_key, &issuer)?;
         let accounts = KeyPair::generate()?;
         let made = Self { directory };
         for (name, text) in [
             (AUTHORITY, issuer.pem()),
             ("server.crt", server.pem()),
             ("server.key", server_key.serialize_pem()),
+            ("agent.crt", agent.pem()),
+            ("agent.key", agent_key.serialize_pem()),
             ("accounts.key", accounts.serialize_pem()),
             ("accounts.pub", accounts.public_key_pem()),
         ] {

@@ -151,6 +151,24 @@ impl ControlPlane {
         self.write_kubeconfig("agent", &self.access.kubeconfig(&self.url(Family::V4), &token))
     }
 
+    /// A kubeconfig file of the agent's, for nodes, with these credentials (`user` of a kubeconfig).
+    pub fn agent_with(&self, user: &Value) -> Result<PathBuf> {
+        let url = self.url(Family::V4);
+        self.write_kubeconfig("agent-with", &self.access.kubeconfig_of(&url, user))
+    }
+
+    /// Files with the agent's certificate and its key.
+    #[must_use]
+    pub fn agent_certificate(&self) -> [PathBuf; 2] {
+        ["agent.crt", "agent.key"].map(|name| self.certificates.path(name))
+    }
+
+    /// From the next start of the API server on, these and no others are the agent's tokens, beside
+    /// those that the API server hands out.
+    pub fn accept_agent_tokens(&self, tokens: &[&str]) -> Result<()> {
+        self.access.accept(tokens)
+    }
+
     fn write_kubeconfig(&self, name: &str, kubeconfig: &Value) -> Result<PathBuf> {
         // JSON is YAML.
         let path = self.directory.join(format!("{name}.kubeconfig"));

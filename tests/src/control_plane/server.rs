@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{ControlPlane, PORT, etcd, programs::program};
+use super::{ControlPlane, PORT, certificates::AUTHORITY, etcd, programs::program};
 use crate::{Family, addresses::SERVICE_CIDRS};
 
 /// The controllers that turn Services and Pods into EndpointSlices.
@@ -26,6 +26,7 @@ impl ControlPlane {
             .arg(file("tls-cert-file", "server.crt"))
             .arg(file("tls-private-key-file", "server.key"))
             .arg(format!("--cert-dir={}", self.certificates.directory().display()))
+            .arg(file("client-ca-file", AUTHORITY))
             .arg(file("service-account-key-file", "accounts.pub"))
             .arg(file("service-account-signing-key-file", "accounts.key"))
             .arg("--service-account-issuer=https://kubernetes.default.svc")

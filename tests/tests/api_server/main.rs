@@ -3,11 +3,14 @@
 
 mod bootstrapping;
 mod controllers;
+mod credentials;
 mod expiry;
 mod follows;
+mod garbage;
 mod health;
 mod lists;
 mod moving_over;
 mod outages;
 mod restarts;
 mod site;
+mod storms;

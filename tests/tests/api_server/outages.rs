@@ -69,6 +69,34 @@ fn services_stay_while_the_api_server_says_nothing() -> Result<()> {
     change(&site, &web)
 }
 
+/// The connections that the agent has are dead and nobody says so, as when a firewall forgets them
+/// or the server's machine loses power: no FIN, no RST.
+#[test]
+fn a_connection_that_is_dead_on_the_other_side_is_noticed_and_made_anew() -> Result<()> {
+    let site = Site::new(Settings::default())?;
+    let web = site.publish("web", 10, &[&site.near])?;
+    let _agent = site.start_agent()?;
+    let server = site.plane.host().address(lab::Family::V4);
+    let output = site.a.command("ss")?.args(["-Htn", "dst", &server.to_string()]).output()?;
+    let sockets = String::from_utf8(output.stdout)?;
+    let ports: Vec<&str> = sockets
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(3)?.rsplit_once(':').map(|(_, port)| port))
+        .collect();
+    ensure!(!ports.is_empty(), "the agent has no connection: {sockets}");
+    let ports = ports.join(", ");
+    site.a.namespace().nft(&format!(
+        "table inet dead {{
+            chain out {{ type filter hook output priority 0; tcp sport {{ {ports} }} drop; }}
+            chain in {{ type filter hook input priority 0; tcp dport {{ {ports} }} drop; }}
+        }}"
+    ))?;
+    site.point(&web, &[&site.far])?;
+    let took = site.until_answers(&web, &site.far)?;
+    println!("the dead connection is noticed after {took:?}");
+    Ok(())
+}
+
 #[test]
 fn an_agent_that_starts_while_the_api_server_is_gone_serves_what_it_finds() -> Result<()> {
     let mut site = Site::new(Settings::default())?;

@@ -26,6 +26,7 @@ mod lifetimes;
 mod manifests;
 mod masquerade_ports;
 mod netfilter;
+mod not_permitted;
 mod operator;
 mod refusals;
 mod replacement;
