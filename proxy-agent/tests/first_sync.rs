@@ -12,7 +12,7 @@ use proxy_common::Address;
 
 use support::agent::Agent;
 
-const SERVICES: u32 = 400;
+const SERVICES: u32 = 120;
 const ENDPOINTS: u32 = 10;
 
 /// Counts how often each element is written or deleted.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    model::{EndpointSlice, NamespacedName, Service, TrafficPolicy},
+    model::{EndpointSlice, NamespacedName, Service, Slices, TrafficPolicy},
     source::{Change, Event},
 };
 
@@ -22,7 +22,7 @@ pub struct Census {
     node: Arc<str>,
     services: HashMap<NamespacedName, Service>,
     /// Slices by the Service that they belong to.
-    slices: HashMap<NamespacedName, BTreeMap<Arc<str>, EndpointSlice>>,
+    slices: HashMap<NamespacedName, Slices>,
     owners: HashMap<NamespacedName, NamespacedName>,
     checks: BTreeMap<NamespacedName, Vec<Check>>,
     no_local: BTreeMap<NamespacedName, NoLocal>,
@@ -63,8 +63,7 @@ impl Census {
     pub fn update(&mut self) -> bool {
         let mut changed = false;
         for name in std::mem::take(&mut self.dirty) {
-            let slices = || self.slices.get(&name).into_iter().flat_map(BTreeMap::values);
-            let slices: Vec<&EndpointSlice> = slices().collect();
+            let slices: Vec<&EndpointSlice> = self.slices.get(&name).into_iter().flatten().collect();
             let (new, none_here) = match self.services.get(&name) {
                 Some(service) => (
                     checks(service, slices.iter().copied(), &self.node),
@@ -136,11 +135,10 @@ impl Census {
             family: slice.family,
             ports: slice.ports.clone(),
         };
-        let key = slice.name.name.clone();
         self.owners.insert(slice.name.clone(), owner.clone());
         let slices = self.slices.entry(owner.clone()).or_default();
-        if slices.get(&key) != Some(&slice) {
-            slices.insert(key, slice);
+        if slices.get(&slice.name.name) != Some(&slice) {
+            slices.insert(slice);
             self.touch(owner);
         }
     }

@@ -12,6 +12,7 @@ mod node;
 mod problem;
 mod service;
 mod service_cidr;
+mod slices;
 mod weights;
 
 pub use cidr::{Cidr, CidrError};
@@ -24,6 +25,7 @@ pub use service::{
     Unserved,
 };
 pub use service_cidr::ServiceCidr;
+pub use slices::Slices;
 pub use weights::Weights;
 
 use std::hash::Hash;

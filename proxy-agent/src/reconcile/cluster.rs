@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    model::{EndpointSlice, NamespacedName, Node, Service, ServiceCidr},
+    model::{EndpointSlice, NamespacedName, Node, Service, ServiceCidr, Slices},
     source::Change,
 };
 
@@ -14,8 +14,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) service: Option<Service>,
-    /// By name; they live in the Service's namespace.
-    pub(super) slices: BTreeMap<Arc<str>, EndpointSlice>,
+    pub(super) slices: Slices,
 }
 
 #[derive(Debug, Default)]
@@ -98,7 +97,7 @@ impl Cluster {
         if let (Some(owner), Some(slice)) = (owner, slice) {
             let known = self.services.entry(owner.clone()).or_default();
             if known.slices.get(&name.name) != Some(&slice) {
-                known.slices.insert(name.name, slice);
+                known.slices.insert(slice);
                 dirty.insert(owner);
             }
         }

@@ -53,7 +53,7 @@ impl Reconciler {
                     algorithm: self.settings.algorithm,
                     maglev_table_size: self.settings.maglev_table_size,
                 };
-                (desired(service, slices.values(), &vantage), service.created)
+                (desired(service, slices, &vantage), service.created)
             }
             _ => (DesiredService::default(), None),
         };
