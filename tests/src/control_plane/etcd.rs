@@ -77,8 +77,9 @@ impl ControlPlane {
     /// etcd's answer to a request in JSON.
     fn etcd(&self, path: &str, body: &Value) -> Result<Value> {
         let body = body.to_string();
+        // An answer to HTTP/1.0 doesn't come in chunks.
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: etcd\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            "POST {path} HTTP/1.0\r\nHost: etcd\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let answer = self.host.namespace().run(|| {
@@ -90,7 +91,7 @@ impl ControlPlane {
             Ok(answer)
         })?;
         match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.starts_with("HTTP/1.1 200") => {
+            Some((head, body)) if head.starts_with("HTTP/1.0 200") => {
                 serde_json::from_str(body).with_context(|| format!("etcd answers {answer}"))
             }
             _ => bail!("etcd answers {path} with {answer}"),
