@@ -22,7 +22,7 @@ use crate::{
         service_servers::{Addresses, Wanted},
     },
     metrics::{Metrics, Reconciled},
-    model::{Node, Problem},
+    model::{NamespacedName, Node, Problem, Slices},
     reconcile::Report,
     source::{Batch, Change, Event},
 };
@@ -110,6 +110,11 @@ impl Telemetry {
         }
     }
 
+    /// What is known of these Services changed.
+    pub(super) fn concerned<'a>(&mut self, services: impl IntoIterator<Item = &'a NamespacedName>) {
+        self.census.concerns(services);
+    }
+
     /// The reconciler has run.
     pub(super) fn reconciled(&mut self, report: &Report, took: Duration, unserved: usize) {
         let applied = report.applied;
@@ -124,8 +129,12 @@ impl Telemetry {
         }
     }
 
-    /// Nothing is left that could be written now.
-    pub(super) fn settled(&mut self, synced: bool) {
+    /// Nothing is left that could be written now; `slices` are those of a Service.
+    pub(super) fn settled<'a>(
+        &mut self,
+        synced: bool,
+        slices: impl Fn(&NamespacedName) -> Option<&'a Slices>,
+    ) {
         if synced && !std::mem::replace(&mut self.synced, true) {
             self.outlets.metrics.progress(true, false);
             self.changed = true;
@@ -137,7 +146,7 @@ impl Telemetry {
                 );
             }
         }
-        if self.census.update() {
+        if self.census.update(slices) {
             self.changed = true;
         }
         if self.synced && std::mem::take(&mut self.changed) {

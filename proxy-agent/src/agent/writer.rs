@@ -21,11 +21,14 @@ use super::{
 use crate::{
     devices::Snapshot,
     flows::{sweeper::Sweeper, walk::Found},
-    host::clock,
+    host::{clock, heap},
     reconcile::{Reconciler, Report},
     source::{Batch, Inlet},
     store::bpf::BpfStore,
 };
+
+/// A run with so many operations leaves enough behind in the heap to be worth giving back.
+const MANY: usize = 10_000;
 
 /// Where the writer's work comes from.
 pub(super) struct Inputs {
@@ -116,7 +119,8 @@ impl Writer {
                 self.reconcile();
             }
             if self.reconciler.needs_reconcile_at().is_none_or(|at| at > clock::now()) {
-                self.telemetry.settled(self.reconciler.is_synced());
+                let reconciler = &self.reconciler;
+                self.telemetry.settled(reconciler.is_synced(), |name| reconciler.slices(name));
             }
             if let Some(snapshot) = self.snapshot.take() {
                 self.installer.devices(snapshot);
@@ -145,10 +149,14 @@ impl Writer {
     }
 
     fn reconcile(&mut self) {
+        self.telemetry.concerned(self.reconciler.dirty());
         let began = Instant::now();
         let mut report = self.reconciler.reconcile(&mut self.store, clock::now());
         let unserved = self.reconciler.unserved().count();
         self.telemetry.reconciled(&report, began.elapsed(), unserved);
+        if report.applied >= MANY {
+            heap::trim();
+        }
         let udp_serving = std::mem::take(&mut report.udp_serving);
         if !udp_serving.is_empty() {
             self.sweeper.udp_serving(udp_serving);

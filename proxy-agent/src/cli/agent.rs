@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::CliError;
 use crate::{
     agent,
+    host::heap,
     options::{Flags, LogFormat},
 };
 
@@ -28,6 +29,7 @@ pub(super) fn run(args: AgentArgs) -> Result<(), CliError> {
     let flags = args.flags.or(file);
     log(flags.log_level.as_deref().unwrap_or("info"), flags.log_format.unwrap_or_default())?;
     let options = flags.resolve()?;
+    heap::share_arena();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,8 +1,8 @@
 //! The health checks of all Services, kept up event by event.
 //!
-//! Pure. Keeps of each EndpointSlice what is on this node, and whether there is anything elsewhere;
-//! of Services those that have a policy Local. The agent's writer shows it what it takes, and hands
-//! changes on to [`super::service_servers`].
+//! Pure. Of Services it keeps those that have a policy Local, and of EndpointSlices nothing: it is
+//! told which Services a change concerned, and looks at what the control plane knows of those. The
+//! agent's writer shows it what it takes, and hands changes on to [`super::service_servers`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,16 +14,13 @@ use crate::{
     source::{Change, Event},
 };
 
-use super::checks::{Check, NoLocal, checks, is_here, is_usable, no_local};
+use super::checks::{Check, NoLocal, checks, no_local};
 
 /// What load balancers are told, and what metrics show of policies.
 #[derive(Debug)]
 pub struct Census {
     node: Arc<str>,
     services: HashMap<NamespacedName, Service>,
-    /// Slices by the Service that they belong to.
-    slices: HashMap<NamespacedName, Slices>,
-    owners: HashMap<NamespacedName, NamespacedName>,
     checks: BTreeMap<NamespacedName, Vec<Check>>,
     no_local: BTreeMap<NamespacedName, NoLocal>,
     dirty: BTreeSet<NamespacedName>,
@@ -36,8 +33,6 @@ impl Census {
         Self {
             node,
             services: HashMap::new(),
-            slices: HashMap::new(),
-            owners: HashMap::new(),
             checks: BTreeMap::new(),
             no_local: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -53,17 +48,28 @@ impl Census {
                     self.dirty.insert(name.clone());
                 }
             }
-            Event::EndpointSlice(Change::Applied(slice)) => self.slice(slice),
-            Event::EndpointSlice(Change::Deleted(name)) => self.forget(name),
-            Event::Node(_) | Event::ServiceCidr(_) | Event::Synced | Event::Problem(_) => {}
+            Event::EndpointSlice(_)
+            | Event::Node(_)
+            | Event::ServiceCidr(_)
+            | Event::Synced
+            | Event::Problem(_) => {}
         }
     }
 
-    /// Whether a check changed since the last call.
-    pub fn update(&mut self) -> bool {
+    /// The endpoints of these Services may have changed.
+    pub fn concerns<'a>(&mut self, services: impl IntoIterator<Item = &'a NamespacedName>) {
+        for service in services {
+            if self.services.contains_key(service) {
+                self.dirty.insert(service.clone());
+            }
+        }
+    }
+
+    /// Whether a check changed since the last call; `slices` are those of a Service.
+    pub fn update<'a>(&mut self, slices: impl Fn(&NamespacedName) -> Option<&'a Slices>) -> bool {
         let mut changed = false;
         for name in std::mem::take(&mut self.dirty) {
-            let slices: Vec<&EndpointSlice> = self.slices.get(&name).into_iter().flatten().collect();
+            let slices: Vec<&EndpointSlice> = slices(&name).into_iter().flatten().collect();
             let (new, none_here) = match self.services.get(&name) {
                 Some(service) => (
                     checks(service, slices.iter().copied(), &self.node),
@@ -116,49 +122,6 @@ impl Census {
             self.dirty.insert(service.name.clone());
         }
     }
-
-    fn slice(&mut self, slice: &EndpointSlice) {
-        if self.owners.get(&slice.name) != slice.service.as_ref() {
-            self.forget(&slice.name);
-        }
-        let Some(owner) = &slice.service else { return };
-        // Of what is elsewhere, one endpoint says that there is something.
-        let mut elsewhere = false;
-        let kept = slice.endpoints.iter().filter(|endpoint| {
-            let here = is_here(endpoint, &self.node);
-            here || (is_usable(endpoint) && !std::mem::replace(&mut elsewhere, true))
-        });
-        let slice = EndpointSlice {
-            endpoints: kept.cloned().collect(),
-            name: slice.name.clone(),
-            service: slice.service.clone(),
-            family: slice.family,
-            ports: slice.ports.clone(),
-        };
-        self.owners.insert(slice.name.clone(), owner.clone());
-        let slices = self.slices.entry(owner.clone()).or_default();
-        if slices.get(&slice.name.name) != Some(&slice) {
-            slices.insert(slice);
-            self.touch(owner);
-        }
-    }
-
-    fn forget(&mut self, name: &NamespacedName) {
-        let Some(owner) = self.owners.remove(name) else { return };
-        if let Some(slices) = self.slices.get_mut(&owner) {
-            slices.remove(&name.name);
-            if slices.is_empty() {
-                self.slices.remove(&owner);
-            }
-        }
-        self.touch(&owner);
-    }
-
-    fn touch(&mut self, service: &NamespacedName) {
-        if self.services.contains_key(service) {
-            self.dirty.insert(service.clone());
-        }
-    }
 }
 
 #[cfg(test)]
@@ -166,62 +129,92 @@ mod tests {
     use super::Census;
     use crate::{
         health::checks::tests::example,
-        model::{NamespacedName, TrafficPolicy},
+        model::{EndpointSlice, NamespacedName, Service, Slices, TrafficPolicy},
         source::{Change, Event},
     };
 
-    fn counts(census: &Census) -> Vec<usize> {
-        census.checks().iter().map(|check| check.local_endpoints).collect()
+    /// A census, and what is known of one Service.
+    struct Told {
+        census: Census,
+        service: NamespacedName,
+        slices: Slices,
+    }
+
+    impl Told {
+        fn new(node: &str, service: &Service) -> Self {
+            let service = service.name.clone();
+            Self { census: Census::new(node.into()), service, slices: Slices::default() }
+        }
+
+        fn service(&mut self, service: &Service) {
+            self.census.see(&Event::Service(Change::Applied(service.clone())));
+        }
+
+        fn slice(&mut self, slice: &EndpointSlice) {
+            self.slices.insert(slice.clone());
+            self.census.concerns([&self.service]);
+        }
+
+        fn update(&mut self) -> bool {
+            let Self { census, service, slices } = self;
+            census.update(|name| (name == service).then_some(&*slices))
+        }
+
+        fn counts(&self) -> Vec<usize> {
+            self.census.checks().iter().map(|check| check.local_endpoints).collect()
+        }
     }
 
     #[test]
     fn a_service_and_its_slices_may_come_in_any_order() {
         let (service, slices) = example();
-        let service = Event::Service(Change::Applied(service));
-        let slices = Event::EndpointSlice(Change::Applied(slices[0].clone()));
-        for events in [[&service, &slices], [&slices, &service]] {
-            let mut census = Census::new("here".into());
-            events.into_iter().for_each(|event| census.see(event));
-            assert!(census.update());
-            assert_eq!(counts(&census), [1]);
-            events.into_iter().for_each(|event| census.see(event));
-            assert!(!census.update(), "nothing new");
+        for service_first in [true, false] {
+            let mut told = Told::new("here", &service);
+            for step in [service_first, !service_first] {
+                if step { told.service(&service) } else { told.slice(&slices[0]) }
+            }
+            assert!(told.update());
+            assert_eq!(told.counts(), [1]);
+            told.service(&service);
+            told.slice(&slices[0]);
+            assert!(!told.update(), "nothing new");
         }
     }
 
     #[test]
     fn what_goes_is_forgotten() {
         let (service, slices) = example();
-        let name = service.name.clone();
-        let mut census = Census::new("there".into());
-        census.see(&Event::Service(Change::Applied(service.clone())));
-        census.see(&Event::EndpointSlice(Change::Applied(slices[0].clone())));
-        assert!(census.update());
-        assert_eq!((counts(&census), census.no_local()), (vec![0], (0, 1)));
-        census.see(&Event::EndpointSlice(Change::Deleted(slices[0].name.clone())));
-        assert!(!census.update(), "the check says 0 as before");
-        assert_eq!(census.no_local(), (0, 0), "and nothing is elsewhere");
+        let mut told = Told::new("there", &service);
+        told.service(&service);
+        told.slice(&slices[0]);
+        assert!(told.update());
+        assert_eq!((told.counts(), told.census.no_local()), (vec![0], (0, 1)));
+        told.slices.remove(&slices[0].name.name);
+        told.census.concerns([&service.name]);
+        assert!(!told.update(), "the check says 0 as before");
+        assert_eq!(told.census.no_local(), (0, 0), "and nothing is elsewhere");
         let cluster = TrafficPolicy::Cluster;
-        let other = crate::model::Service { external_traffic_policy: cluster, ..service };
-        census.see(&Event::Service(Change::Applied(other)));
-        assert!(census.update());
-        assert!(census.checks().is_empty() && census.slices.is_empty());
-        census.see(&Event::Service(Change::Deleted(name)));
-        census.see(&Event::Service(Change::Deleted(NamespacedName::new("a", "b"))));
-        assert!(!census.update());
+        let other = Service { external_traffic_policy: cluster, ..service.clone() };
+        told.service(&other);
+        assert!(told.update());
+        assert!(told.counts().is_empty());
+        told.slice(&slices[0]);
+        assert!(told.census.dirty.is_empty(), "a Service without such a policy is of no concern");
+        told.census.see(&Event::Service(Change::Deleted(service.name)));
+        told.census.see(&Event::Service(Change::Deleted(NamespacedName::new("a", "b"))));
+        assert!(!told.update());
     }
 
     #[test]
-    fn a_slice_that_changes_hands_is_no_longer_counted() {
+    fn a_service_that_gets_the_policy_later_finds_what_is_known() {
         let (service, slices) = example();
-        let mut census = Census::new("here".into());
-        census.see(&Event::Service(Change::Applied(service)));
-        census.see(&Event::EndpointSlice(Change::Applied(slices[0].clone())));
-        census.update();
-        let mut moved = slices[0].clone();
-        moved.service = Some(NamespacedName::new("shop", "other"));
-        census.see(&Event::EndpointSlice(Change::Applied(moved)));
-        assert!(census.update());
-        assert_eq!(counts(&census), [0]);
+        let mut told = Told::new("here", &service);
+        let cluster = TrafficPolicy::Cluster;
+        told.service(&Service { external_traffic_policy: cluster, ..service.clone() });
+        told.slice(&slices[0]);
+        assert!(!told.update());
+        told.service(&service);
+        assert!(told.update());
+        assert_eq!(told.counts(), [1]);
     }
 }

@@ -1,5 +1,6 @@
 //! What the agent asks of the machine it runs on: where cgroup v2 and the BPF file system are,
-//! which network namespace this is, what time it is, how the kernel is set.
+//! which network namespace this is, what time it is, how the kernel is set, what the C library does
+//! with memory.
 //!
 //! Deliberately knows nothing of BPF programs or Services. Called by [`crate::agent`] and
 //! [`crate::cli`].
@@ -8,6 +9,7 @@ pub mod bpffs;
 pub mod cgroup;
 pub mod cgroup_mount;
 pub mod clock;
+pub mod heap;
 pub mod lock;
 pub mod mountinfo;
 pub mod namespaces;

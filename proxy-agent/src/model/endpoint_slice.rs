@@ -48,7 +48,7 @@ pub struct Endpoint {
     /// `addresses[0]`: the only one that counts.
     pub address: IpAddr,
     /// `targetRef.name`, when that is a Pod.
-    pub pod: Option<Arc<str>>,
+    pub pod: Option<Box<str>>,
     /// `nodeName`.
     pub node: Option<Arc<str>>,
     /// `conditions`.

@@ -37,12 +37,12 @@ impl Weights {
     /// The weight of `endpoint`: that of its address, or else of its pod, or else of its node.
     #[must_use]
     pub fn of(&self, endpoint: &Endpoint) -> u8 {
-        let named = |name: &Option<Arc<str>>| self.names.get(name.as_deref()?).copied();
+        let named = |name: Option<&str>| self.names.get(name?).copied();
         self.addresses
             .get(&endpoint.address)
             .copied()
-            .or_else(|| named(&endpoint.pod))
-            .or_else(|| named(&endpoint.node))
+            .or_else(|| named(endpoint.pod.as_deref()))
+            .or_else(|| named(endpoint.node.as_deref()))
             .unwrap_or(1)
     }
 }

@@ -54,7 +54,9 @@ pub(super) struct Claims {
     owners: HashMap<FrontendKey, Claim>,
     /// Only frontends that more than one asks for.
     waiting: HashMap<FrontendKey, BTreeSet<Claim>>,
-    of_service: HashMap<NamespacedName, BTreeMap<FrontendKey, Claim>>,
+    /// In the order of the frontends. Most Services have two: a node of a B-tree would take room for
+    /// eleven.
+    of_service: HashMap<NamespacedName, Box<[(FrontendKey, Claim)]>>,
 }
 
 /// What a change of claims came to.
@@ -86,20 +88,25 @@ impl Claims {
     ) -> Changed {
         let mut changed = Changed::default();
         let before = self.of_service.remove(service).unwrap_or_default();
+        let before_at = |frontend: &FrontendKey| {
+            let place = before.binary_search_by(|(other, _)| other.cmp(frontend)).ok()?;
+            Some(&before[place].1)
+        };
         for (frontend, old) in &before {
             if claims.get(frontend) != Some(old) {
                 self.withdraw(*frontend, old, &mut changed);
             }
         }
         for (frontend, claim) in &claims {
-            if before.get(frontend) != Some(claim) {
-                self.assert(*frontend, claim, !before.contains_key(frontend), &mut changed);
+            let old = before_at(frontend);
+            if old != Some(claim) {
+                self.assert(*frontend, claim, old.is_none(), &mut changed);
             }
         }
         changed.others.remove(service);
         changed.unowned.retain(|frontend| !self.owners.contains_key(frontend));
         if !claims.is_empty() {
-            self.of_service.insert(service.clone(), claims);
+            self.of_service.insert(service.clone(), claims.into_iter().collect());
         }
         changed
     }

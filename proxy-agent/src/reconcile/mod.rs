@@ -50,7 +50,7 @@ use proxy_common::{FrontendKind, Nanoseconds, ServiceId};
 
 use crate::{
     desired::{FrontendKey, select_node_addresses},
-    model::{NamespacedName, Problem, Service},
+    model::{NamespacedName, Problem, Service, Slices},
     source::Event,
     store::{Installed, MapStore},
 };
@@ -91,7 +91,7 @@ pub struct Reconciler {
     tables: Tables,
     config: ConfigElement,
     /// The ports of each Service that have a placement.
-    ports: HashMap<NamespacedName, BTreeSet<PortKey>>,
+    ports: HashMap<NamespacedName, Box<[PortKey]>>,
     /// The serving endpoints of UDP ports, as last reported.
     udp_serving: HashMap<PortKey, Vec<SocketAddr>>,
     /// Services to look at.
@@ -117,10 +117,12 @@ impl Reconciler {
     pub fn new(settings: Settings, mut installed: Installed) -> Self {
         let config = ConfigElement::new(settings.config, installed.config.take());
         let tables = adopt::adopt(installed);
-        let mut ports: HashMap<NamespacedName, BTreeSet<PortKey>> = HashMap::new();
+        let mut found: HashMap<NamespacedName, BTreeSet<PortKey>> = HashMap::new();
         for port in tables.placements.keys() {
-            ports.entry(port.name.service.clone()).or_default().insert(port.clone());
+            found.entry(port.name.service.clone()).or_default().insert(port.clone());
         }
+        let ports: HashMap<_, _> =
+            found.into_iter().map(|(name, ports)| (name, ports.into_iter().collect())).collect();
         Self {
             settings,
             cluster: Cluster::default(),
@@ -266,6 +268,17 @@ impl Reconciler {
     /// Problems found since the last call, those of sources included.
     pub fn take_problems(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.problems)
+    }
+
+    /// Services that are looked at in the next run: something that concerns them changed.
+    pub fn dirty(&self) -> impl Iterator<Item = &NamespacedName> {
+        self.dirty.iter()
+    }
+
+    /// What is known of the endpoints of `service`.
+    #[must_use]
+    pub fn slices(&self, service: &NamespacedName) -> Option<&Slices> {
+        self.cluster.get(service).map(|known| &known.slices)
     }
 
     /// Services that are not as they should be, because a map refused or has no room.

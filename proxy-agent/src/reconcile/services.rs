@@ -97,9 +97,9 @@ impl Reconciler {
         let before = if ports.is_empty() {
             self.ports.remove(name)
         } else {
-            self.ports.insert(name.clone(), ports.clone())
+            self.ports.insert(name.clone(), ports.iter().cloned().collect())
         };
-        for port in before.iter().flatten().filter(|port| !ports.contains(port)) {
+        for port in before.iter().flatten().filter(|port| !ports.contains(*port)) {
             self.tables.forget_placement(port, now);
             if let Some(id) = self.tables.ids.known(port) {
                 self.tables.belongings.want(id, Wanted::default());

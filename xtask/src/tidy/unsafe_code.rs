@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("proxy-ebpf/src/kernel/", "helpers of the kernel, and memory that it lends"),
     ("proxy-agent/src/datapath/syscall.rs", "bpf(2), for what aya 0.14 lacks"),
     ("proxy-agent/src/datapath/raw_map.rs", "batches of map elements through bpf(2)"),
+    ("proxy-agent/src/host/heap.rs", "mallopt(3) and malloc_trim(3)"),
     ("proxy-agent/src/host/netns.rs", "SO_NETNS_COOKIE, which libraries don't know"),
     ("tests/src/kernel_run/raw.rs", "aya's marker for what bytemuck has checked"),
     ("tests/src/verifier/syscall.rs", "BPF_PROG_LOAD with a log, which aya keeps to itself"),

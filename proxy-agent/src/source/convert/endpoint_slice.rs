@@ -101,7 +101,7 @@ impl Converter {
                 .as_ref()
                 .filter(|target| target.kind.as_deref() == Some("Pod"))
                 .and_then(|target| target.name.as_deref())
-                .map(Arc::from),
+                .map(Box::from),
             node: endpoint.node_name.as_deref().map(|node| self.intern(node)),
             conditions: endpoint.conditions.as_ref().map(conditions).unwrap_or_default(),
             for_nodes: hints.0,

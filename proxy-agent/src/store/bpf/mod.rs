@@ -40,6 +40,27 @@ impl BpfStore {
             v6: Services::open(maps)?,
         })
     }
+
+    /// How much the maps have room for.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        Capacity {
+            frontends: self.v4.frontends.max_entries().min(self.v6.frontends.max_entries()),
+            slots: self.shared.slots.max_entries(),
+            backends: self.v4.backends.max_entries().min(self.v6.backends.max_entries()),
+            members: self.shared.members.max_entries(),
+            ranges: self.v4.ranges.max_entries().min(self.v6.ranges.max_entries()),
+        }
+    }
+
+    /// Whether nothing leads into the arrays: no agent has written `CONFIG`, which comes first, and
+    /// there is neither a frontend nor a name.
+    fn is_untouched(&self, config: Option<&Config>) -> Result<bool, StoreError> {
+        Ok(config.is_none()
+            && self.shared.names.entries()?.is_empty()
+            && self.v4.frontends.entries()?.is_empty()
+            && self.v6.frontends.entries()?.is_empty())
+    }
 }
 
 impl MapStore for BpfStore {
@@ -92,6 +113,12 @@ impl MapStore for BpfStore {
     fn read(&self) -> Result<Installed, StoreError> {
         let config = self.config.get(&0)?.filter(|config| *config != Zeroable::zeroed());
         let mut filter = vec![0; FILTER_WORDS as usize];
+        if self.is_untouched(config.as_ref())? {
+            // To read a million empty slots and half a million empty backends takes longer than to
+            // write a large cluster.
+            let capacity = self.capacity();
+            return Ok(Installed { capacity, filter, ..Installed::default() });
+        }
         self.shared.filter.for_each(|word, value| {
             if let Some(element) = filter.get_mut(word as usize) {
                 *element = value;
@@ -109,13 +136,7 @@ impl MapStore for BpfStore {
         let names = self.shared.names.entries()?;
         let turns = self.shared.turns.entries()?;
         Ok(Installed {
-            capacity: Capacity {
-                frontends: self.v4.frontends.max_entries().min(self.v6.frontends.max_entries()),
-                slots: self.shared.slots.max_entries(),
-                backends: self.v4.backends.max_entries().min(self.v6.backends.max_entries()),
-                members: self.shared.members.max_entries(),
-                ranges: self.v4.ranges.max_entries().min(self.v6.ranges.max_entries()),
-            },
+            capacity: self.capacity(),
             config: config.map(Box::new),
             filter,
             slots,
