@@ -16,6 +16,7 @@ pub mod explain;
 pub mod flows;
 pub mod health;
 pub mod host;
+pub mod kube_proxy;
 pub mod metrics;
 pub mod model;
 pub mod options;

@@ -1,6 +1,8 @@
 //! `sluice cleanup`: takes away everything under a pin path, and says what that was.
 //!
-//! JSON: [`Removed`].
+//! JSON: [`Removed`]. With `--kube-proxy` it is about something else, see [`kube_proxy`].
+
+mod kube_proxy;
 
 use std::{
     path::Path,
@@ -38,9 +40,11 @@ pub(super) struct CleanupArgs {
     /// How long to wait for a running agent to end [default: not at all]
     #[arg(long, value_name = "DURATION", conflicts_with = "force")]
     wait: Option<Span>,
+    #[command(flatten)]
+    kube_proxy: kube_proxy::KubeProxyArgs,
     /// First leave new connections to the proxy that follows, and wait until those that the packet
     /// path serves are over, at most this long [default: not at all]
-    #[arg(long, value_name = "DURATION", conflicts_with = "force")]
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["force", "kube_proxy"])]
     drain: Option<Span>,
     /// How to show what was removed
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
@@ -48,11 +52,15 @@ pub(super) struct CleanupArgs {
 }
 
 pub(super) fn run(args: &CleanupArgs) -> Result<(), CliError> {
+    let patience = args.wait.map(Span::get).unwrap_or_default();
+    if args.kube_proxy.is_asked_for() {
+        return kube_proxy::run(&args.kube_proxy, args.force, patience, args.output);
+    }
     let pins = args.pins.pins()?;
     let root = pins.root();
     let exists = root.try_exists().map_err(at_pins(root))?;
     let removed = if exists {
-        let lock = match take(root, args.wait.map(Span::get).unwrap_or_default()) {
+        let lock = match take(root, patience) {
             Ok(lock) => Some(lock),
             Err(LockError::Held { .. }) if args.force => None,
             Err(LockError::Held { path, holder }) => {

@@ -12,7 +12,7 @@
 //! | 1 | failed |
 //! | 2 | a flag, a field of `--config` or a value is wrong; nothing was touched |
 //! | 3 | nothing is installed at the pin path |
-//! | 4 | an agent runs on the pin path, and is in the way |
+//! | 4 | an agent runs on the pin path, or kube-proxy runs, and is in the way |
 
 mod affinity;
 mod agent;
@@ -47,6 +47,7 @@ use crate::{
         lock::{Holder, LockError},
         namespaces::NamespaceError,
     },
+    kube_proxy,
     options::{self, DEFAULT_PIN_PATH, OptionsError},
 };
 
@@ -79,7 +80,7 @@ enum Command {
     /// The code of the datapath answers, over the maps of this node or over those that --manifests
     /// would lead to. Nothing is sent and nothing is written.
     Explain(Box<explain::ExplainArgs>),
-    /// Remove every program, link, filter, map and pin
+    /// Remove every program, link, filter, map and pin; or, with --kube-proxy, what kube-proxy left
     Cleanup(cleanup::CleanupArgs),
     /// Mount the BPF file system and cgroup v2 where they are missing, from inside a container too
     Mount(mount::MountArgs),
@@ -129,6 +130,16 @@ enum CliError {
         path.display()
     )]
     AgentRuns { path: PathBuf, holder: Holder },
+    #[error(
+        "--kube-proxy: it is running, process {} (`{}`), and would put back what is removed: end it \
+         first (docs/migration.md), or give --force",
+        .0.pid, .0.command
+    )]
+    KubeProxyRuns(kube_proxy::Process),
+    #[error("looking for kube-proxy in /proc: {0}: mount /proc")]
+    Processes(#[source] io::Error),
+    #[error("--kube-proxy: {0}")]
+    KubeProxy(#[from] kube_proxy::RemoveError),
     #[error(transparent)]
     Question(#[from] QuestionError),
     #[error(transparent)]
@@ -158,7 +169,8 @@ impl CliError {
             Self::Question(_) | Self::Manifests(_) => 2,
             Self::Agent(AgentError::Cgroup(_) | AgentError::Bpffs(_)) => 2,
             Self::Nothing(_) => 3,
-            Self::AgentRuns { .. } | Self::Lock(LockError::Held { .. }) => 4,
+            Self::AgentRuns { .. } | Self::KubeProxyRuns(_) => 4,
+            Self::Lock(LockError::Held { .. }) => 4,
             Self::Agent(AgentError::Lock(LockError::Held { .. })) => 4,
             _ => 1,
         }

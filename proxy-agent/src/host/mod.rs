@@ -14,5 +14,6 @@ pub mod lock;
 pub mod mountinfo;
 pub mod namespaces;
 pub mod netns;
+pub mod nftables;
 pub mod sock_diag;
 pub mod sysctl;

@@ -1,15 +1,19 @@
-//! The real kube-proxy for a node of the lab. As an oracle, in nftables mode, it is in a network
-//! namespace of its own that has the node's addresses and no traffic, and what it decided is read
-//! from its rules. As a peer of benches it serves a node.
+//! The real kube-proxy for a node of the lab, in nftables mode unless told otherwise. As an oracle it is in
+//! a network namespace of its own that has the node's addresses and no traffic, and what it decided is
+//! read from its rules. As a peer of benches it serves a node.
 
 use std::{
+    env,
+    ffi::OsStr,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{ControlPlane, PORT, programs::program};
@@ -72,6 +76,16 @@ impl ControlPlane {
 
     /// Starts kube-proxy for `node`, and doesn't wait. `settings` are fields of its configuration.
     pub fn start_kube_proxy(&self, node: &Node, settings: &Value) -> Result<KubeProxy> {
+        self.start_kube_proxy_with(node, settings, None)
+    }
+
+    /// The same, with the tools of a directory before those of the machine.
+    pub fn start_kube_proxy_with(
+        &self,
+        node: &Node,
+        settings: &Value,
+        tools: Option<&Path>,
+    ) -> Result<KubeProxy> {
         let namespace = Arc::new(NetNs::create(self.directory.join("kube-proxy.netns"))?);
         let path = namespace.path().display();
         self.host.namespace().ip(&format!(
@@ -102,6 +116,10 @@ impl ControlPlane {
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);
+        if let Some(tools) = tools {
+            let path = env::var("PATH")?;
+            command.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", tools.display()));
+        }
         enter_namespace(&mut command, &namespace)?;
         let process = Process::start("kube-proxy", &mut command)?;
         Ok(KubeProxy { process, namespace, log })
@@ -149,6 +167,25 @@ impl KubeProxy {
     /// How it ended, if it has.
     pub fn status(&mut self) -> Result<Option<ExitStatus>> {
         self.process.status()
+    }
+
+    /// A command in its namespace.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Result<Command> {
+        let mut command = Command::new(program);
+        enter_namespace(&mut command, &self.namespace)?;
+        Ok(command)
+    }
+
+    /// Its namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &NetNs {
+        &self.namespace
+    }
+
+    /// Ends it; its rules stay. Done when it has ended.
+    pub fn stop(&mut self, patience: Duration) -> Result<()> {
+        self.process.signal(Signal::TERM)?;
+        self.process.wait(patience).map(drop)
     }
 
     /// Its process id.

@@ -8,6 +8,7 @@ mod expiry;
 mod follows;
 mod garbage;
 mod health;
+mod leftovers;
 mod lists;
 mod moving_over;
 mod outages;

@@ -115,6 +115,12 @@ const NEEDS: &[Need] = &[
         purpose: Purpose::Test,
     },
     Need {
+        what: "iptables, for a host that kube-proxy served by it",
+        sign: Sign::Program("iptables-legacy"),
+        packages: &["iptables"],
+        purpose: Purpose::Test,
+    },
+    Need {
         what: "tcpdump, for packets on the wire in the lab",
         sign: Sign::Program("tcpdump"),
         packages: &["tcpdump"],
