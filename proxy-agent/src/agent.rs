@@ -11,9 +11,9 @@
 //! **Architecture invariant:** each map has one writer: [`writer`] those of Services, [`installer`]
 //! `DEVICES`, [`crate::flows::sweeper`] the flow tables. Called by [`crate::cli`].
 
+mod inspection;
 mod installer;
 pub mod introspect;
-mod preconditions;
 mod telemetry;
 mod writer;
 
@@ -56,7 +56,7 @@ use crate::{
         netns,
     },
     metrics::Metrics,
-    options::{Options, ServiceOptions, SourceOption},
+    options::{Options, SourceOption},
     reconcile::Reconciler,
     source::{self, Outlet},
     store::{MapStore, StoreError, bpf::BpfStore},
@@ -107,6 +107,9 @@ pub enum AgentError {
     /// No thread.
     #[error("starting the thread that attaches programs: {0}")]
     Thread(#[source] std::io::Error),
+    /// No thread.
+    #[error("starting the thread that looks at the node: {0}")]
+    Inspection(#[source] std::io::Error),
     /// The sweeper.
     #[error(transparent)]
     Sweeper(#[from] SweeperError),
@@ -144,7 +147,6 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     };
     let cgroup = open_cgroup(&options, wanted)?;
     let cookie = netns_cookie(&options, cgroup.as_ref())?;
-    let warnings = preconditions(&options.services);
     mount_bpffs(&pins)?;
     let lock = lock::take(pins.root())?;
     let kernel = Kernel::probe();
@@ -182,9 +184,9 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     state.update(|live| {
         live.kernel = kernel.findings();
         live.rejected = datapath.rejected().to_vec();
-        live.warnings = warnings;
         live.timeouts = Some(options.timeouts);
     });
+    inspection::start(options.clone(), &datapath, state.clone()).map_err(AgentError::Inspection)?;
     let introspection = introspect::serve(pins.root(), state.clone());
     let sweep = SweepOptions {
         timeouts: options.timeouts,
@@ -303,16 +305,6 @@ fn netns_cookie(options: &Options, cgroup: Option<&OwnedFd>) -> Result<u64, Agen
             netns_cookie::learn(cgroup::open(&path)?.as_fd())?
         }
     })
-}
-
-/// Says what is in the way of traffic on this node.
-fn preconditions(options: &ServiceOptions) -> Vec<String> {
-    let found = preconditions::look(&options.masquerade_ports);
-    let warnings = preconditions::warnings(&found, options);
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
-    warnings
 }
 
 fn mount_bpffs(pins: &Pins) -> Result<(), BpffsError> {

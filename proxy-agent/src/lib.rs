@@ -20,6 +20,7 @@ pub mod kube_proxy;
 pub mod metrics;
 pub mod model;
 pub mod options;
+pub mod preflight;
 pub mod reconcile;
 pub mod source;
 pub mod store;

@@ -48,7 +48,10 @@ fn elements(op: &Op) -> Vec<String> {
         Op::PutSlots { base, backends } => {
             (*base..).zip(backends).map(|(slot, _)| format!("{map} {slot}")).collect()
         }
-        Op::PutName { id, .. } | Op::DeleteName { id } | Op::PutTurn { id } | Op::DeleteTurn { id } => {
+        Op::PutName { id, .. }
+        | Op::DeleteName { id }
+        | Op::PutTurn { id }
+        | Op::DeleteTurn { id } => {
             vec![format!("{map} {}", id.get())]
         }
         Op::PutMember { member, .. } | Op::DeleteMember { member } => {
@@ -84,7 +87,11 @@ fn no_element_is_written_twice_and_the_next_run_writes_nothing() {
     let twice: Vec<_> = counting.elements.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "{} elements, {twice:?}", counting.elements.len());
     let least = SERVICES * ENDPOINTS * 2;
-    assert!(counting.elements.len() > usize::try_from(least).unwrap(), "{}", counting.elements.len());
+    assert!(
+        counting.elements.len() > usize::try_from(least).unwrap(),
+        "{}",
+        counting.elements.len()
+    );
     // What is asked of the kernel doesn't grow with the number of Services.
     assert!(counting.calls < 40, "{} calls", counting.calls);
     let calls = counting.calls;
@@ -111,8 +118,9 @@ fn manifests(number: u32) -> String {
         String::new()
     };
     let slice = |family: &str, address: &dyn Fn(u32) -> String| {
-        let endpoints: Vec<String> =
-            (0..ENDPOINTS).map(|it| format!("{{addresses: [\"{}\"], nodeName: here}}", address(it))).collect();
+        let endpoints: Vec<String> = (0..ENDPOINTS)
+            .map(|it| format!("{{addresses: [\"{}\"], nodeName: here}}", address(it)))
+            .collect();
         format!(
             "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: s{number}-{family}, labels: {{kubernetes.io/service-name: s{number}}}}}\naddressType: {family}\nports: [{{port: 8080}}]\nendpoints: [{}]\n",
             endpoints.join(", ")

@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
 use crate::Host;
+use anyhow::{Context as _, Result, bail};
 
 /// How long a page may take to become what is expected.
 const PATIENCE: Duration = Duration::from_secs(10);

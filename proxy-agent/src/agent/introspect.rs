@@ -27,8 +27,9 @@ use tokio::{
 };
 
 use crate::{
-    datapath::{kernel::Finding, object::Rejected},
+    datapath::{kernel, object::Rejected},
     flows::Timeouts,
+    preflight::Finding,
 };
 
 /// Problems of objects that are remembered.
@@ -71,7 +72,11 @@ pub struct Live {
     pub warnings: Vec<String>,
     /// What the kernel has of what not every kernel has, and which way was taken.
     #[serde(default)]
-    pub kernel: Vec<Finding>,
+    pub kernel: Vec<kernel::Finding>,
+    /// What `sluice preflight` would say, but for what is as it should be; null until the agent has
+    /// looked.
+    #[serde(default)]
+    pub findings: Option<Vec<Finding>>,
     /// Programs that the kernel refused.
     pub rejected: Vec<Rejected>,
     /// The last problems of objects, the oldest first.

@@ -13,6 +13,8 @@
 //! | 2 | a flag, a field of `--config` or a value is wrong; nothing was touched |
 //! | 3 | nothing is installed at the pin path |
 //! | 4 | an agent runs on the pin path, or kube-proxy runs, and is in the way |
+//!
+//! `preflight` has a meaning of its own for 1 and 2, see there.
 
 mod affinity;
 mod agent;
@@ -24,6 +26,7 @@ mod flows;
 mod idle;
 mod mount;
 mod output;
+mod preflight;
 mod services;
 mod shown;
 mod status;
@@ -75,6 +78,11 @@ enum Command {
     Devices(ReadArgs),
     /// Show whether an agent runs, what is attached, how full the maps are, and what was counted
     Status(ReadArgs),
+    /// Say what this kernel and node offer, what is in the way of an agent, and what to do
+    ///
+    /// Changes nothing. Exit status 0: an agent with these flags can do its work; 2: it can't; with
+    /// --strict 1: it works with restrictions.
+    Preflight(Box<preflight::PreflightArgs>),
     /// Say what would happen to a packet, and why
     ///
     /// The code of the datapath answers, over the maps of this node or over those that --manifests
@@ -181,6 +189,10 @@ impl CliError {
 #[must_use]
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Preflight(args) => match preflight::run(*args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Command::Agent(args) => agent::run(*args),
         Command::Services(args) => services::run(&args),
         Command::Backends(args) => backends::run(&args),

@@ -17,6 +17,7 @@ pub mod netns_cookie;
 pub mod object;
 mod pinned;
 pub mod pins;
+pub mod probe;
 pub mod program;
 mod qdisc;
 mod raw_map;
@@ -140,6 +141,12 @@ impl Datapath {
     #[must_use]
     pub fn rejected(&self) -> &[Rejected] {
         self.programs.rejected()
+    }
+
+    /// The kernel's ids of the programs that it took.
+    #[must_use]
+    pub fn program_ids(&self) -> Vec<u32> {
+        self.programs.ids()
     }
 
     /// Attaches a program of the socket path to `cgroup`, or puts it in the place of the one that

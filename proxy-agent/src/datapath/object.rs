@@ -22,6 +22,7 @@ use proxy_common::{KERNEL_LACKS, KernelLacks, layout::MAPS};
 use super::{
     pinned::{self, Shape},
     sizes::Sizes,
+    syscall::{self, ProgramInfo},
 };
 
 /// The datapath: its programs and maps, as an ELF file.
@@ -99,6 +100,15 @@ impl Programs {
         }
     }
 
+    /// The kernel's ids of those that it took.
+    #[must_use]
+    pub fn ids(&self) -> Vec<u32> {
+        let ids = self.loaded.values().filter_map(|program| {
+            syscall::info::<ProgramInfo>(program.as_fd()).ok().map(|info| info.id)
+        });
+        ids.collect()
+    }
+
     /// Those that the kernel refused.
     #[must_use]
     pub fn rejected(&self) -> &[Rejected] {
@@ -138,6 +148,22 @@ pub fn load(directory: &Path, sizes: Sizes, lacks: KernelLacks) -> Result<Progra
     }
     let mut object = loader.load(OBJECT).map_err(|error| ObjectError::Load(Box::new(error)))?;
     Ok(load_programs(&mut object))
+}
+
+/// Has the kernel verify the programs, with maps that are pinned nowhere, as small as they may be.
+/// Those that it refuses.
+///
+/// # Errors
+/// See [`ObjectError`].
+pub(super) fn verify() -> Result<Vec<Rejected>, ObjectError> {
+    let mut loader = EbpfLoader::new();
+    loader.verifier_log_level(VerifierLogLevel::DEBUG);
+    let (flows, new_flows) = (*Sizes::RANGE.start(), *Sizes::RANGE.start());
+    for spec in MAPS {
+        loader.map_max_entries(spec.name, Sizes { flows, new_flows }.of(spec));
+    }
+    let mut object = loader.load(OBJECT).map_err(|error| ObjectError::Load(Box::new(error)))?;
+    Ok(load_programs(&mut object).rejected)
 }
 
 /// Loads the programs on as many threads as there are CPUs: the verifier takes a while for the large

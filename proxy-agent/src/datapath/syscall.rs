@@ -9,7 +9,7 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -29,6 +29,7 @@ pub(super) enum Command {
     ObjectGet = 7,
     ProgramById = 13,
     ObjectInfo = 15,
+    ProgramQuery = 16,
     MapLookupBatch = 24,
     MapUpdateBatch = 26,
     MapDeleteBatch = 27,
@@ -77,6 +78,18 @@ struct InfoAttr {
     fd: u32,
     length: u32,
     info: u64,
+}
+
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+#[repr(C)]
+struct QueryAttr {
+    target: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    pad: u32,
 }
 
 #[derive(Clone, Copy, Default, Pod, Zeroable)]
@@ -246,6 +259,45 @@ pub(super) fn info<I: Pod>(object: BorrowedFd<'_>) -> io::Result<I> {
 /// Opens the program with the kernel's id `id`.
 pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     bpf_plain(Command::ProgramById, &mut [id, 0, 0]).map(owned)
+}
+
+/// The name of the program with the kernel's id `id`; takes `CAP_SYS_ADMIN`.
+pub(super) fn program_name(id: u32) -> io::Result<String> {
+    let program: ProgramInfo = info(program_by_id(id)?.as_fd())?;
+    let name = program.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(String::from_utf8_lossy(name).into_owned())
+}
+
+/// The id of the program that is pinned at `path`.
+pub(super) fn pinned_program(path: &Path) -> io::Result<u32> {
+    let program: ProgramInfo = info(open(path)?.as_fd())?;
+    Ok(program.id)
+}
+
+/// The ids of the programs at a cgroup's hook, and the flags that they were attached with.
+pub(super) fn attached_to_cgroup(
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<(Vec<u32>, u32)> {
+    query(number(cgroup), attach_type)
+}
+
+/// The ids of the programs at a device's TCX hook.
+pub(super) fn attached_to_device(ifindex: u32, attach_type: u32) -> io::Result<Vec<u32>> {
+    query(ifindex, attach_type).map(|(programs, _)| programs)
+}
+
+fn query(target: u32, attach_type: u32) -> io::Result<(Vec<u32>, u32)> {
+    /// `BPF_CGROUP_MAX_PROGS` and `BPF_MPROG_MAX`.
+    const MOST: u32 = 64;
+    let mut programs = vec![0u32; MOST as usize];
+    let address = programs.as_mut_ptr().expose_provenance() as u64;
+    let mut attr =
+        QueryAttr { target, attach_type, programs: address, count: MOST, ..QueryAttr::zeroed() };
+    // SAFETY: `programs` lives until the end of this function and has room for `count` ids.
+    unsafe { bpf(Command::ProgramQuery, &mut attr) }?;
+    programs.truncate(attr.count as usize);
+    Ok((programs, attr.attach_flags))
 }
 
 /// Attaches a program. `target` is a cgroup's descriptor or an ifindex.

@@ -16,7 +16,7 @@ use rtnetlink::{
 use tokio::sync::mpsc;
 
 use super::{
-    Snapshot,
+    Device, Snapshot,
     addresses::Assigned,
     inventory::{Ask, DefaultRoute, Inventory, Link},
     message,
@@ -77,6 +77,20 @@ pub async fn run(
             }
         }
     }
+}
+
+/// The devices with a role as they are now.
+///
+/// # Errors
+/// See [`WatchError`].
+pub async fn look(selector: &Selector) -> Result<Vec<Device>, WatchError> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(WatchError::Open)?;
+    let _connection = AbortOnDrop(tokio::spawn(connection));
+    let mut inventory = Inventory::default();
+    inventory.set_links(list_links(&handle).await?);
+    inventory.set_addresses(list_addresses(&handle).await?);
+    inventory.set_default_routes(list_default_routes(&handle).await?);
+    Ok(inventory.snapshot(selector).devices)
 }
 
 async fn follow(

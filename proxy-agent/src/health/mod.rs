@@ -23,6 +23,7 @@ pub mod servers;
 pub mod service_servers;
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -30,7 +31,13 @@ use std::{
 pub use census::Census;
 pub use checks::{Check, NoLocal, checks, no_local};
 
-use crate::source::Waiting;
+use crate::{host::lock::Holder, source::Waiting};
+
+/// Who listens where `address` can't be listened on for that, if anybody does.
+#[must_use]
+pub fn holder(address: SocketAddr) -> Option<Holder> {
+    holder::of(address)
+}
 
 /// The agent's health. Clones share it.
 #[derive(Clone, Debug)]

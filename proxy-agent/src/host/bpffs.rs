@@ -83,6 +83,17 @@ pub enum Outcome {
     },
 }
 
+/// Where [`ensure`] would have to mount a bpffs; `None` if there is one.
+#[must_use]
+pub fn place(pin_path: &Path) -> Option<PathBuf> {
+    (!is_bpffs(existing_ancestor(pin_path))).then(|| at(pin_path).to_owned())
+}
+
+/// Where a bpffs for `pin_path` belongs.
+fn at(pin_path: &Path) -> &Path {
+    if pin_path.starts_with(SYSTEM) { Path::new(SYSTEM) } else { pin_path }
+}
+
 /// Makes sure that `pin_path` can be made on a bpffs, mounting one if there is none.
 ///
 /// # Errors
@@ -94,7 +105,7 @@ pub fn ensure(pin_path: &Path) -> Result<Outcome, BpffsError> {
     if is_bpffs(existing_ancestor(pin_path)) {
         return Ok(Outcome::Present);
     }
-    let at = if pin_path.starts_with(SYSTEM) { Path::new(SYSTEM) } else { pin_path };
+    let at = at(pin_path);
     fs::create_dir_all(at).map_err(|source| BpffsError::Directory {
         pin_path: pin_path.into(),
         directory: at.into(),

@@ -1,7 +1,7 @@
 //! The kernel's settings of this network namespace, as far as they decide whether traffic gets
 //! through. Read, never written: they are the administrator's.
 //!
-//! Called by [`crate::agent`].
+//! Called by [`crate::preflight`].
 
 use std::{fs, ops::RangeInclusive};
 
@@ -25,12 +25,6 @@ pub const LOCAL_PORTS: &str = "net.ipv4.ip_local_port_range";
 /// Ports of [`local_ports`] that are not handed out all the same.
 pub const RESERVED_PORTS: &str = "net.ipv4.ip_local_reserved_ports";
 
-/// Whether every port of `ports` is reserved: nobody gets one without asking for it by number.
-#[must_use]
-pub fn are_reserved(ports: &RangeInclusive<u16>) -> bool {
-    read(RESERVED_PORTS).is_some_and(|text| covers(&text, ports))
-}
-
 fn pair(text: &str) -> Option<RangeInclusive<u16>> {
     let mut words = text.split_whitespace();
     let (first, last) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
@@ -38,7 +32,8 @@ fn pair(text: &str) -> Option<RangeInclusive<u16>> {
 }
 
 /// Whether a list like `80,1000-1010` holds every one of `ports`.
-fn covers(list: &str, ports: &RangeInclusive<u16>) -> bool {
+#[must_use]
+pub fn covers(list: &str, ports: &RangeInclusive<u16>) -> bool {
     let ranges = list.split(',').filter_map(|item| {
         let (first, last) = item.split_once('-').unwrap_or((item, item));
         Some(first.trim().parse::<u16>().ok()?..=last.trim().parse::<u16>().ok()?)

@@ -13,8 +13,6 @@ use lab::{
     page::{metric, page_when},
 };
 
-
-
 /// Nobody has this address: who asks it waits for ever.
 const NOBODY: &str = "https://203.0.113.250:6443";
 

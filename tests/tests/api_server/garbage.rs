@@ -60,7 +60,8 @@ fn what_makes_no_sense_is_told_and_everything_else_is_served() -> Result<()> {
     }
     // The good endpoint is used, the broken Service is served, and changes are followed.
     site.until_answers(&web, &site.near)?;
-    let broken = crate::site::Web { name: "broken".to_owned(), addresses: lab::Addresses::cluster_ips(11) };
+    let broken =
+        crate::site::Web { name: "broken".to_owned(), addresses: lab::Addresses::cluster_ips(11) };
     site.until_answers(&broken, &site.near)?;
     site.point(&broken, &[&site.far])?;
     site.until_answers(&broken, &site.far)?;

@@ -15,8 +15,6 @@ use lab::{
 };
 use serde_json::{Value, json};
 
-
-
 const HEALTH: &str = "127.0.0.1:10256";
 
 /// A slice of `web` with an endpoint, its conditions, and when that came to be.

@@ -95,6 +95,8 @@ fn story(mode: &str, iptables: Iptables) -> Result<()> {
     ensure!(others.len() > 8, "{others:?}");
     ensure!(scene.leftovers()?.len() > 3, "kube-proxy has no rules: {:?}", scene.leftovers()?);
 
+    let levels = scene.preflight()?;
+    ensure!(levels == ["warning", "note"], "kube-proxy runs, with rules: {levels:?}");
     let refused = scene.clean_up(&[])?;
     ensure!(refused.status.code() == Some(4), "while it runs: {refused:?}");
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -106,6 +108,8 @@ fn story(mode: &str, iptables: Iptables) -> Result<()> {
     proxy.stop(PATIENCE)?;
     let scene = Scene { proxy: &proxy, tools: &tools };
     ensure!(scene.leftovers()?.len() > 3, "kube-proxy leaves nothing: the test shows nothing");
+    let levels = scene.preflight()?;
+    ensure!(levels == ["ok", "note"], "kube-proxy has gone, its rules have not: {levels:?}");
     let done = scene.clean_up(&["-o", "json"])?;
     ensure!(done.status.success(), "{done:?}");
     let removed: Value = serde_json::from_slice(&done.stdout)?;
@@ -116,6 +120,8 @@ fn story(mode: &str, iptables: Iptables) -> Result<()> {
     ensure!(scene.leftovers()?.is_empty(), "left: {:?}", scene.leftovers()?);
     ensure!(scene.others()? == others, "{:?} are not {others:?}", scene.others()?);
 
+    let levels = scene.preflight()?;
+    ensure!(levels == ["ok", "ok"], "nothing of kube-proxy is there: {levels:?}");
     let again = scene.clean_up(&[])?;
     let said = String::from_utf8_lossy(&again.stdout).into_owned();
     ensure!(said.starts_with("Nothing of kube-proxy was there."), "{said}");
@@ -197,6 +203,21 @@ impl Scene<'_> {
     fn clean_up(&self, arguments: &[&str]) -> Result<std::process::Output> {
         let mut command = self.proxy.command(Sluice::of_workspace()?.program())?;
         Ok(command.args(["cleanup", "--kube-proxy"]).args(arguments).output()?)
+    }
+
+    /// How `sluice preflight` takes a kube-proxy that runs, and its rules.
+    fn preflight(&self) -> Result<Vec<String>> {
+        let mut command = self.proxy.command(Sluice::of_workspace()?.program())?;
+        command.args(["preflight", "-o", "json", "--unknown-connections", "pass"]);
+        let output = command.output()?;
+        let report: Value =
+            serde_json::from_slice(&output.stdout).with_context(|| format!("{output:?}"))?;
+        let findings = report["findings"].as_array().context("no findings")?;
+        let checks = ["kube-proxy", "kube-proxy-rules"];
+        let ours = findings.iter().filter(|finding| {
+            finding["check"].as_str().is_some_and(|check| checks.contains(&check))
+        });
+        Ok(ours.filter_map(|finding| finding["level"].as_str().map(str::to_owned)).collect())
     }
 
     fn tool(&self, name: &str) -> Result<String> {

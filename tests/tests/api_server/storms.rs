@@ -127,11 +127,15 @@ fn plain(agent: &Agent, site: &Site) -> Result<BTreeMap<String, Vec<String>>> {
     let plain = services.iter().map(|service| {
         let sets = ["endpoints", "local_endpoints"].into_iter().flat_map(|set| {
             let endpoints = service[set].as_array().into_iter().flatten();
-            endpoints.map(move |it| format!("{set} {}:{} {}", it["address"], it["port"], it["slots"]))
+            endpoints
+                .map(move |it| format!("{set} {}:{} {}", it["address"], it["port"], it["slots"]))
         });
         let mut endpoints: Vec<String> = sets.collect();
         endpoints.sort();
-        (format!("{} {} {}", service["service"], service["frontend"], service["protocol"]), endpoints)
+        (
+            format!("{} {} {}", service["service"], service["frontend"], service["protocol"]),
+            endpoints,
+        )
     });
     Ok(plain.collect())
 }

@@ -28,6 +28,7 @@ mod masquerade_ports;
 mod netfilter;
 mod not_permitted;
 mod operator;
+mod preflight;
 mod refusals;
 mod replacement;
 mod rows;

@@ -20,7 +20,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     setup::ensure(setup::Purpose::Test)?;
     let tools = setup::tools::ensure()?;
     process::run(&mut process::cargo([
-        "build", "--release", "-p", "tests", "--bin", BINARY, "-p", "proxy-agent", "--bin", "sluice",
+        "build",
+        "--release",
+        "-p",
+        "tests",
+        "--bin",
+        BINARY,
+        "-p",
+        "proxy-agent",
+        "--bin",
+        "sluice",
     ]))?;
     let json = super::directory()?.join("control-plane.json");
     println!("figures go to {}", json.display());

@@ -55,10 +55,20 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "FILE", required = true)]
     sluice: Option<PathBuf>,
     /// Proxies to measure
-    #[arg(long, value_delimiter = ',', value_name = "NAME", default_value = "sluice,nftables,iptables")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME",
+        default_value = "sluice,nftables,iptables"
+    )]
     proxies: Vec<Kind>,
     /// Numbers of Services
-    #[arg(long, value_delimiter = ',', value_name = "N", default_value = "100,1000,5000,10000,50000")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "N",
+        default_value = "100,1000,5000,10000,50000"
+    )]
     sizes: Vec<u32>,
     /// Endpoints of each Service, up to 10,000 Services; those beyond have two
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -102,7 +112,11 @@ fn measure(plan: &Plan) -> Result<()> {
     ensure!(plan.endpoints >= 1 && plan.endpoints <= 10, "--endpoints: from 1 to 10");
     let mut sizes = plan.sizes.clone();
     sizes.sort_unstable();
-    ensure!(sizes.last().is_some_and(|&most| most <= seed::MOST), "--sizes: at most {}", seed::MOST);
+    ensure!(
+        sizes.last().is_some_and(|&most| most <= seed::MOST),
+        "--sizes: at most {}",
+        seed::MOST
+    );
     let progress = Progress::new();
     progress.step("starting etcd and kube-apiserver");
     let mut world = World::new(plan)?;

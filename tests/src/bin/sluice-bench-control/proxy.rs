@@ -81,9 +81,7 @@ impl Kind {
         let cpu_before = cgroup.cpu_time()?;
         let started = Instant::now();
         let process = match agent {
-            Some(flags) => {
-                Process::Agent(Box::new(Agent::launch(&world.sluice, node, &flags)?))
-            }
+            Some(flags) => Process::Agent(Box::new(Agent::launch(&world.sluice, node, &flags)?)),
             None => {
                 let path = world.peer_path.as_deref();
                 let proxy = world.plane.serve_by_kube_proxy(node, self.node(), path)?;

@@ -1,0 +1,154 @@
+//! Devices: which have a role, which bridges they are ports of, and whose programs are on them.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use futures::TryStreamExt;
+use proxy_common::DeviceRole;
+use rtnetlink::{
+    Handle,
+    packet_route::{
+        link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+        tc::{TcAttribute, TcFilterBpf, TcFilterBpfOption, TcMessage, TcOption},
+    },
+};
+
+use super::super::facts::{DeviceNeighbour, Hooks};
+use crate::{
+    datapath::{
+        probe::{self, Attached, CgroupHook, Probe},
+        program::{Direction, SocketProgram},
+    },
+    devices::{self, selector::Selector},
+};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    neighbours: Vec<DeviceNeighbour>,
+    /// Bridges that have a workload at a port.
+    pub(super) bridges: Vec<String>,
+    unknown: Option<String>,
+}
+
+/// Looks at the devices; `own` are the programs that are ours.
+pub(super) fn look(selector: &Selector, own: &[u32]) -> Found {
+    let looked = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(list(selector, own)));
+    looked.unwrap_or_else(|unknown| Found { unknown: Some(unknown), ..Found::default() })
+}
+
+async fn list(selector: &Selector, own: &[u32]) -> Result<Found, String> {
+    let devices = devices::watch::look(selector).await.map_err(|error| error.to_string())?;
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| error.to_string())?;
+    let connection = tokio::spawn(connection);
+    let links: Result<Vec<LinkMessage>, _> = handle.link().get().execute().try_collect().await;
+    let links = links.map_err(|error| error.to_string())?;
+    let workloads: Vec<u32> = devices
+        .iter()
+        .filter(|device| device.role == DeviceRole::Workload)
+        .map(|device| device.ifindex)
+        .collect();
+    let mut neighbours = Vec::new();
+    for device in &devices {
+        for direction in Direction::ALL {
+            let tcx = probe::tcx_programs(device.ifindex, direction).unwrap_or_default();
+            let filters = filters(&handle, device.ifindex, direction).await;
+            let tcx = tcx.into_iter().map(|program| ("tcx", program));
+            let filters = filters.into_iter().map(|program| ("clsact", program));
+            neighbours.extend(tcx.chain(filters).filter(|(_, it)| !own.contains(&it.id)).map(
+                |(by, Attached { id, name })| {
+                    let device = device.name.clone();
+                    DeviceNeighbour { device, direction, by, id, name }
+                },
+            ));
+        }
+    }
+    connection.abort();
+    Ok(Found { neighbours, bridges: bridges(&links, &workloads), unknown: None })
+}
+
+/// Filters of clsact with a BPF program. A device without the qdisc has none.
+async fn filters(handle: &Handle, ifindex: u32, direction: Direction) -> Vec<Attached> {
+    let Ok(index) = i32::try_from(ifindex) else { return Vec::new() };
+    let mut request = handle.traffic_filter(index);
+    let request = request.get();
+    let request = match direction {
+        Direction::Ingress => request.ingress(),
+        Direction::Egress => request.egress(),
+    };
+    let messages: Vec<TcMessage> = request.execute().try_collect().await.unwrap_or_default();
+    messages.iter().filter_map(filter).collect()
+}
+
+fn filter(message: &TcMessage) -> Option<Attached> {
+    let bpf = TcAttribute::Kind(TcFilterBpf::KIND.to_owned());
+    if !message.attributes.contains(&bpf) {
+        return None;
+    }
+    let (mut id, mut name) = (None, None);
+    for attribute in &message.attributes {
+        let TcAttribute::Options(options) = attribute else { continue };
+        for option in options {
+            match option {
+                TcOption::Bpf(TcFilterBpfOption::ProgId(number)) => id = Some(*number),
+                TcOption::Bpf(TcFilterBpfOption::ProgName(text)) => name = Some(text.clone()),
+                _ => {}
+            }
+        }
+    }
+    Some(Attached { id: id?, name })
+}
+
+fn bridges(links: &[LinkMessage], workloads: &[u32]) -> Vec<String> {
+    let mut names = BTreeMap::new();
+    for link in links {
+        let is_bridge = link.attributes.iter().any(|attribute| {
+            matches!(attribute, LinkAttribute::LinkInfo(parts)
+                if parts.contains(&LinkInfo::Kind(InfoKind::Bridge)))
+        });
+        let name = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        });
+        if is_bridge {
+            names.extend(name.map(|name| (link.header.index, name)));
+        }
+    }
+    let ports = links.iter().filter(|link| workloads.contains(&link.header.index));
+    let masters = ports.flat_map(|link| &link.attributes).filter_map(|it| match it {
+        LinkAttribute::Controller(master) => Some(*master),
+        _ => None,
+    });
+    let mut found: Vec<String> = masters.filter_map(|master| names.get(&master).cloned()).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// What is at the hooks: those of the devices that were found, and those of `cgroup`.
+pub(super) fn hooks(found: &Found, cgroup: Option<&OwnedFd>, own: &[u32]) -> Hooks {
+    let at = |program: SocketProgram, cgroup: &OwnedFd| {
+        let looked = probe::cgroup_hook(cgroup.as_fd(), program);
+        let looked = looked.map_err(|error| Probe::of(&error)).map(|hook| CgroupHook {
+            programs: hook.programs.into_iter().filter(|it| !own.contains(&it.id)).collect(),
+            ..hook
+        });
+        (program, looked)
+    };
+    let programs = SocketProgram::ALL.into_iter();
+    Hooks {
+        tcx: Some(probe::probe_tcx()),
+        cgroup: cgroup
+            .map(|cgroup| programs.map(|program| at(program, cgroup)).collect())
+            .unwrap_or_default(),
+        devices: found.neighbours.clone(),
+        unknown: found.unknown.clone(),
+    }
+}
