@@ -38,7 +38,7 @@ fn the_agent_says_what_preflight_says_and_status_shows_it() -> Result<()> {
     let cluster = Cluster::new(Wiring::Ptp)?;
     cluster.a.namespace().set_parameters(&[("ipv4/ip_forward", "0")])?;
     let agent = cluster.a.start_agent(&AgentFlags::new().socket_lb_udp("off"))?;
-    let says = eventually(PATIENCE, || {
+    let (says, _) = eventually(PATIENCE, || {
         let status = agent.json(&cluster.a, &["status"])?;
         Ok(Some(status).filter(|status| status["agent"]["says"]["findings"].is_array()))
     })?;
