@@ -6,6 +6,7 @@ use std::{
     env,
     ffi::OsStr,
     fs::{self, File},
+    iter,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::Arc,
@@ -66,9 +67,9 @@ impl ControlPlane {
             .stdout(output.try_clone()?)
             .stderr(output);
         if let Some(first) = path {
-            let rest = std::env::var_os("PATH").unwrap_or_default();
-            let all = std::iter::once(first.to_owned()).chain(std::env::split_paths(&rest));
-            command.env("PATH", std::env::join_paths(all)?);
+            let rest = env::var_os("PATH").unwrap_or_default();
+            let all = iter::once(first.to_owned()).chain(env::split_paths(&rest));
+            command.env("PATH", env::join_paths(all)?);
         }
         let process = Process::start(&name, &mut command)?;
         Ok(KubeProxy { process, namespace: node.namespace_handle(), log })
