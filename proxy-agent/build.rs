@@ -45,8 +45,8 @@ fn run() -> Result<(), Error> {
         println!("cargo::warning={line}");
     }
     for (object, name) in built.objects.iter().zip(OBJECTS) {
-        fs::copy(object, out.join(name))
-            .map_err(|source| Error::Io { what: object.clone(), source })?;
+        let to = out.join(name);
+        fs::write(&to, object).map_err(|source| Error::Io { what: to, source })?;
     }
     Ok(())
 }

@@ -47,8 +47,9 @@ pub(crate) struct Toolchain {
 /// What came of a build.
 #[derive(Debug)]
 pub(crate) struct Built {
-    /// The objects, in the order of their names.
-    pub(crate) objects: Vec<PathBuf>,
+    /// The objects' bytes, in the order of their names, as they were checked: another build may be
+    /// about to write the files anew.
+    pub(crate) objects: Vec<Vec<u8>>,
     /// What the compiler had to say, line by line: no other build compiles this code.
     pub(crate) warnings: Vec<String>,
 }
@@ -177,11 +178,8 @@ impl Toolchain {
             return Err(Error::Cargo { status });
         }
         let built = target.join(TARGET).join(PROFILE);
-        let objects: Vec<_> = names.iter().map(|name| built.join(name)).collect();
-        for object in &objects {
-            check(object)?;
-        }
-        Ok(Built { objects, warnings })
+        let objects = names.iter().map(|name| read_checked(&built.join(name)));
+        Ok(Built { objects: objects.collect::<Result<_, _>>()?, warnings })
     }
 
     fn command(&self, workspace: &Path, target: &Path, arch: &str) -> Command {
@@ -268,8 +266,8 @@ fn is_of_the_outer_build(name: &OsString) -> bool {
     })
 }
 
-/// Refuses an object that can't be loaded, with the reason that the verifier would not give.
-fn check(path: &Path) -> Result<(), Error> {
+/// An object's bytes. Refuses one that can't be loaded, with the reason that the verifier would not give.
+fn read_checked(path: &Path) -> Result<Vec<u8>, Error> {
     let bytes = fs::read(path).map_err(|source| Error::Io { what: path.to_owned(), source })?;
     let elf = object::File::parse(&*bytes)
         .map_err(|source| Error::NotElf { object: path.to_owned(), source })?;
@@ -284,7 +282,7 @@ fn check(path: &Path) -> Result<(), Error> {
         }
     }
     let typed = elf.section_by_name(".BTF").is_some_and(|section| section.size() > 0);
-    if typed { Ok(()) } else { Err(Error::NoBtf { object: path.to_owned() }) }
+    if typed { Ok(bytes) } else { Err(Error::NoBtf { object: path.to_owned() }) }
 }
 
 /// The functions that call `callee`. A call is relocated against the callee, or against its section

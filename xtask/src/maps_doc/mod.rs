@@ -8,7 +8,7 @@ mod fields;
 mod maps;
 mod render;
 
-use std::{fs, path::Path};
+use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -52,11 +52,13 @@ fn document() -> Result<String> {
     render::document(&types, &maps, &comments)
 }
 
-fn types(object: &Path) -> Result<btf::Types> {
+fn types(object: &[u8]) -> Result<btf::Types> {
     let bpftool = workspace::find_program("bpftool")
         .context("bpftool isn't installed; run `cargo xtask setup`")?;
+    let file = workspace::target().join("maps-doc.o");
+    fs::write(&file, object).with_context(|| file.display().to_string())?;
     let mut dump = process::command(bpftool);
-    dump.args(["--json", "btf", "dump", "file"]).arg(object);
+    dump.args(["--json", "btf", "dump", "file"]).arg(file);
     btf::Types::parse(&process::output(&mut dump)?)
 }
 
