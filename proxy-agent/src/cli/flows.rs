@@ -11,7 +11,10 @@ use std::{
 
 use proxy_common::{Flow, FlowKind, Nanoseconds, ServiceId, Tuple, V4, V6};
 
-use self::row::{Halves, Row};
+use self::row::Halves;
+pub(super) use self::row::Row;
+#[cfg(test)]
+pub(super) use self::row::Ways;
 use super::{
     CliError, ReadArgs, installed_maps,
     output::{duration, lines, show, table},
@@ -22,6 +25,7 @@ use crate::{
     agent::introspect,
     datapath::{
         map::Map,
+        pins::Pins,
         tables::{Family, Flows},
     },
     flows::{Timeouts, pair::Generation},
@@ -30,18 +34,23 @@ use crate::{
 
 pub(super) fn run(args: &ReadArgs) -> Result<(), CliError> {
     let pins = args.pins.pins()?;
-    let maps = installed_maps(&pins)?;
+    let rows = rows(&pins, &installed_maps(&pins)?)?;
+    show(args.output, &rows, |rows| text(rows))
+}
+
+/// Every flow that `maps` have, by its ends.
+pub(super) fn rows(pins: &Pins, maps: &Path) -> Result<Vec<Row>, CliError> {
     let look = Look {
-        names: View::open(&maps)?.names()?,
+        names: View::open(maps)?.names()?,
         now: clock::now(),
         // Nobody else ends flows.
         timeouts: introspect::ask(pins.root()).ok().and_then(|live| live.timeouts),
     };
     let mut rows = Vec::new();
-    collect::<V4>(&maps, &look, &mut rows)?;
-    collect::<V6>(&maps, &look, &mut rows)?;
+    collect::<V4>(maps, &look, &mut rows)?;
+    collect::<V6>(maps, &look, &mut rows)?;
     rows.sort_by_key(|row| (row.client, row.frontend, row.endpoint, row.protocol.clone()));
-    show(args.output, &rows, |rows| text(rows))
+    Ok(rows)
 }
 
 /// What a row needs beside the flow itself.

@@ -24,6 +24,7 @@ mod devices;
 mod explain;
 mod flows;
 mod idle;
+mod monitor;
 mod mount;
 mod output;
 mod preflight;
@@ -78,6 +79,8 @@ enum Command {
     Devices(ReadArgs),
     /// Show whether an agent runs, what is attached, how full the maps are, and what was counted
     Status(ReadArgs),
+    /// Tell what happens as it happens: flows that open, change and end, and every verdict
+    Monitor(monitor::MonitorArgs),
     /// Say what this kernel and node offer, what is in the way of an agent, and what to do
     ///
     /// Changes nothing. Exit status 0: an agent with these flags can do its work; 2: it can't; with
@@ -200,6 +203,7 @@ pub fn run() -> ExitCode {
         Command::Affinity(args) => affinity::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Monitor(args) => monitor::run(&args),
         Command::Explain(args) => explain::run(*args),
         Command::Cleanup(args) => cleanup::run(&args),
         Command::Mount(args) => mount::run(&args),

@@ -91,13 +91,13 @@ struct Map {
 
 /// A counter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Count {
+pub(super) struct Count {
     /// `event`, `reject` or `drop`.
-    kind: &'static str,
+    pub(super) kind: &'static str,
     /// Its name.
-    name: &'static str,
+    pub(super) name: &'static str,
     /// How often.
-    count: u64,
+    pub(super) count: u64,
 }
 
 pub(super) fn run(args: &ReadArgs) -> Result<(), CliError> {
@@ -166,7 +166,8 @@ fn programs(pins: &Pins) -> Result<Vec<Program>, CliError> {
     Ok(programs)
 }
 
-fn counters(counters: &PerCpuArray<u64>) -> Result<Vec<Count>, CliError> {
+/// All counters, in one order.
+pub(super) fn counters(counters: &PerCpuArray<u64>) -> Result<Vec<Count>, CliError> {
     let events = Counter::EVENTS.iter().map(|counter| ("event", *counter));
     let rejects = RejectReason::ALL.iter().map(|reason| ("reject", Counter::Reject(*reason)));
     let drops = DropReason::ALL.iter().map(|reason| ("drop", Counter::Drop(*reason)));

@@ -82,6 +82,34 @@ fn every_table_is_json_too_with_and_without_an_agent() -> Result<()> {
 }
 
 #[test]
+fn the_monitor_tells_of_flows_and_refusals_as_they_happen() -> Result<()> {
+    let (cluster, web, _agent) = Cluster::serving(SHAPE)?;
+    let sluice = Sluice::of_workspace()?;
+    // Three looks, and what happens between the first and the last of them.
+    let monitor = ["monitor", "--interval=1s", "--count=3", "-o", "json"];
+    let (told, client) = std::thread::scope(|scope| -> Result<_> {
+        let told = scope.spawn(|| sluice.text(&cluster.a, &monitor));
+        std::thread::sleep(Duration::from_millis(1_200));
+        let (_connection, answer) = cluster.client.tcp(web.http(Family::V4)).open()?;
+        cluster.client.tcp(web.at(Family::V4, 9)).refusal()?;
+        let told = told.join().expect("the monitor's thread panicked")?;
+        Ok((told, answer.local))
+    })?;
+    let news: Vec<serde_json::Value> =
+        told.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let opened = news
+        .iter()
+        .find(|news| news["event"] == "opened" && news["client"]["port"] == client.port())
+        .with_context(|| format!("{client} is not among {told}"))?;
+    assert_eq!(opened["service"]["name"], "web");
+    assert!(
+        news.iter().any(|news| news["event"] == "counted" && news["kind"] == "reject"),
+        "no refusal: {told}"
+    );
+    Ok(())
+}
+
+#[test]
 fn cleanup_removes_every_program_link_map_and_pin() -> Result<()> {
     let (cluster, web, agent) = Cluster::serving(SHAPE)?;
     use_everything(&cluster, web)?;

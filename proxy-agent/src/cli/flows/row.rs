@@ -18,50 +18,50 @@ use crate::{
 
 /// A flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Row {
+pub(in crate::cli) struct Row {
     /// `tcp`, `udp`, `sctp`, `icmp`, …
-    pub(super) protocol: String,
+    pub(in crate::cli) protocol: String,
     /// `service`; `direct` for a flow of no Service that has to be kept apart from one;
     /// `masquerade` for the stretch from this node to the endpoint of a flow that is gone.
-    pub(super) kind: &'static str,
+    pub(in crate::cli) kind: &'static str,
     /// The Service port; null when its name is not in the maps, or there is none.
-    pub(super) service: Option<Name>,
+    pub(in crate::cli) service: Option<Name>,
     /// The Service port's number; 0 when there is none.
-    pub(super) service_id: u32,
+    pub(in crate::cli) service_id: u32,
     /// Who opened the flow.
-    pub(super) client: End,
+    pub(in crate::cli) client: End,
     /// Where the client sent to; null for a masqueraded stretch.
-    pub(super) frontend: Option<End>,
+    pub(in crate::cli) frontend: Option<End>,
     /// Who answers.
-    pub(super) endpoint: End,
+    pub(in crate::cli) endpoint: End,
     /// What the endpoint sees as the source, where that isn't `client`.
-    pub(super) source: Option<End>,
+    pub(in crate::cli) source: Option<End>,
     /// What the flow is masqueraded to; null when it isn't.
-    pub(super) masquerade: Option<End>,
+    pub(in crate::cli) masquerade: Option<End>,
     /// `unanswered`, `syn-received`, `established`, `close-wait`, `time-wait`, `reset`.
-    pub(super) state: State,
+    pub(in crate::cli) state: State,
     /// Whether the flow is in the main tables, where nothing is evicted.
-    pub(super) settled: bool,
+    pub(in crate::cli) settled: bool,
     /// Seconds since it was opened.
-    pub(super) age_seconds: u32,
+    pub(in crate::cli) age_seconds: u32,
     /// Seconds since its last packet.
-    pub(super) idle_seconds: u32,
+    pub(in crate::cli) idle_seconds: u32,
     /// Seconds until it is over if no packet comes; null when no agent can be asked: nobody else
     /// ends flows.
-    pub(super) expires_seconds: Option<u64>,
+    pub(in crate::cli) expires_seconds: Option<u64>,
     /// Packets each way, GSO packets counted once.
-    pub(super) packets: Ways,
+    pub(in crate::cli) packets: Ways,
     /// Bytes each way, from the network header on.
-    pub(super) bytes: Ways,
+    pub(in crate::cli) bytes: Ways,
 }
 
 /// A number for each way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Ways {
+pub(in crate::cli) struct Ways {
     /// From the client.
-    pub(super) forward: u64,
+    pub(in crate::cli) forward: u64,
     /// To the client.
-    pub(super) reply: u64,
+    pub(in crate::cli) reply: u64,
 }
 
 /// The halves of a flow.
