@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -94,16 +95,36 @@ impl Cgroup {
 
     /// Kills every process in this cgroup and below, and waits until they are gone.
     pub(crate) fn kill(&self) -> Result<()> {
-        match fs::write(self.path.join("cgroup.kill"), "1") {
-            Err(error) if is_gone(&error) => return Ok(()),
-            other => other.with_context(|| format!("cannot kill {}", self.path.display()))?,
+        // kernel ≥ 5.14; before that each process is killed, and what it forks meanwhile in the next
+        // round.
+        let kill = self.path.join("cgroup.kill");
+        let at_once = kill.exists();
+        if at_once {
+            match fs::write(&kill, "1") {
+                Err(error) if is_gone(&error) => return Ok(()),
+                other => other.with_context(|| format!("cannot kill {}", self.path.display()))?,
+            }
         }
         let start = Instant::now();
         while !self.processes()?.is_empty() {
+            if !at_once {
+                self.kill_each()?;
+            }
             if start.elapsed() > KILL_PATIENCE {
                 bail!("processes {:?} in {} do not die", self.processes()?, self.path.display());
             }
             thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn kill_each(&self) -> Result<()> {
+        for pid in self.processes()? {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            if let Some(pid) = pid {
+                // It may have ended by itself.
+                let _ = kill_process(pid, Signal::KILL);
+            }
         }
         Ok(())
     }

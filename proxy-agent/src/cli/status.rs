@@ -20,6 +20,7 @@ use crate::{
     agent::introspect::{self, Live},
     datapath::{
         inspect::{self, Place},
+        kernel::Finding,
         map::PerCpuArray,
         pins::Pins,
         tables,
@@ -193,6 +194,9 @@ fn text(status: &Status) -> String {
     let mut text = format!("pin path   {}\n", status.pin_path);
     text.push_str(&format!("layout     v{}\n", status.layout_version));
     text.push_str(&format!("agent      {}\n", agent_text(status.agent.as_ref())));
+    if let Some(says) = status.agent.as_ref().and_then(|agent| agent.says.as_ref()) {
+        text.push_str(&kernel_text(&says.kernel));
+    }
 
     let mut programs = table(["HOOK", "AT", "BY", "PROGRAM", "ID", "TAG"]);
     for program in &status.programs {
@@ -252,9 +256,38 @@ fn agent_text(agent: Option<&Agent>) -> String {
     text
 }
 
+/// What the kernel lacks, and which way was taken.
+fn kernel_text(findings: &[Finding]) -> String {
+    let missing: Vec<_> = findings.iter().filter(|finding| !finding.present).collect();
+    if missing.is_empty() {
+        return "kernel     has all that is used\n".into();
+    }
+    let mut text = String::from("kernel     is older than what is used, so that\n");
+    for Finding { feature, since, way, .. } in missing {
+        text.push_str(&format!("           - {way} ({feature}, Linux {since})\n"));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Map, fill};
+    use super::{Finding, Map, fill, kernel_text};
+
+    #[test]
+    fn what_the_kernel_lacks_is_told_with_what_is_done_instead() {
+        let finding = |present| Finding {
+            feature: "tcx".into(),
+            since: "6.6".into(),
+            present,
+            way: "programs are attached in another way".into(),
+        };
+        assert_eq!(kernel_text(&[finding(true)]), "kernel     has all that is used\n");
+        let text = kernel_text(&[finding(true), finding(false)]);
+        assert!(
+            text.ends_with("- programs are attached in another way (tcx, Linux 6.6)\n"),
+            "{text}"
+        );
+    }
 
     fn map(name: &'static str, used: usize) -> Map {
         Map { name, used: Some(used), max_entries: 100 }

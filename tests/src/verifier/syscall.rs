@@ -8,8 +8,9 @@ use aya_obj::generated::{bpf_attr, bpf_insn};
 /// `BPF_LOG_LEVEL1`: what goes wrong. `BPF_LOG_STATS`: what it took.
 const REASONS: u32 = 1;
 const STATISTICS: u32 = 4;
-/// Room for either.
-const LOG: usize = 16 << 20;
+/// Room for the statistics alone, and for everything.
+const LOG: usize = 1 << 16;
+const WHOLE_LOG: usize = 16 << 20;
 
 const BPF_PROG_LOAD: libc::c_long = 5;
 
@@ -21,19 +22,20 @@ pub(super) fn load(
     instructions: &[bpf_insn],
     license: &CStr,
 ) -> (io::Result<()>, String) {
-    let (result, log) = call((kind, hook, STATISTICS), instructions, license);
+    let (result, log) = call((kind, hook, STATISTICS), LOG, instructions, license);
     if result.is_ok() {
         return (result, log);
     }
-    call((kind, hook, REASONS | STATISTICS), instructions, license)
+    call((kind, hook, REASONS | STATISTICS), WHOLE_LOG, instructions, license)
 }
 
 fn call(
     (kind, hook, log_level): (u32, u32, u32),
+    room: usize,
     instructions: &[bpf_insn],
     license: &CStr,
 ) -> (io::Result<()>, String) {
-    let mut log = vec![0_u8; LOG];
+    let mut log = vec![0_u8; room];
     // SAFETY: all zeros is what the kernel takes for "not given".
     let mut attr: bpf_attr = unsafe { std::mem::zeroed() };
     // SAFETY: a union of plain numbers, of which this member is the one that the command reads.
@@ -44,7 +46,7 @@ fn call(
     load.insn_cnt = u32::try_from(instructions.len()).unwrap_or(u32::MAX);
     load.license = license.as_ptr().expose_provenance() as u64;
     load.log_buf = log.as_mut_ptr().expose_provenance() as u64;
-    load.log_size = u32::try_from(LOG).unwrap_or(u32::MAX);
+    load.log_size = u32::try_from(room).unwrap_or(u32::MAX);
     load.log_level = log_level;
     // SAFETY: every address in `attr` is that of memory which outlives the call and is as long as
     // `attr` says.
