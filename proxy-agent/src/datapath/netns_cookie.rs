@@ -52,7 +52,8 @@ pub fn learn(cgroup: BorrowedFd<'_>) -> Result<u64, NetnsCookieError> {
     let program = object.program_mut("tell_netns").ok_or(NetnsCookieError::Elsewhere)?;
     let program: &mut CgroupSock = program.try_into()?;
     program.load()?;
-    program.attach(cgroup, CgroupAttachMode::AllowMultiple)?;
+    // By a link, which leaves others be; old kernels want to be told no mode.
+    program.attach(cgroup, CgroupAttachMode::Single)?;
     bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).map_err(io::Error::from)?;
     let map = object.map("NETNS_COOKIE").ok_or(NetnsCookieError::Elsewhere)?;
     let answers: Array<_, u64> = map.try_into()?;

@@ -7,6 +7,7 @@ mod choosing;
 mod differential;
 mod explained;
 mod generator;
+mod netns_cookie;
 mod outside;
 mod recording;
 mod state;
