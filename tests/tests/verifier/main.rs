@@ -57,7 +57,7 @@ fn every_program_is_accepted_within_its_budget() {
     if !budget.knows(&kernel) {
         skipped(&format!(
             "every program is accepted, but tests/verifier-budget.txt has no budgets for Linux \
-             {kernel}: `cargo xtask vm host --update-budget` writes them"
+             {kernel}: `cargo xtask vm --update-budget` writes them"
         ))
         .unwrap();
         return;

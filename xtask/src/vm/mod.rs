@@ -30,6 +30,9 @@ use suites::{EVERYTHING, QUICK, Suite, THOROUGH};
 /// How long the quick suites may take, of a machine that has other things to do.
 const QUICK_PATIENCE: Duration = Duration::from_secs(12 * 60);
 
+/// How many times as long an agent may take to start there.
+const PATIENCE: &str = "export SLUICE_PATIENCE=5\n";
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// 5.10, 6.1, 6.12, newest, all; or host for this very kernel, without a machine and with the
@@ -79,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut script = script(suites, arguments.update_budget);
     if !arguments.stories.is_empty() {
         let texts = arguments.stories.join(" ");
-        script = format!("suite lab stories --test-threads=2 {texts}\n");
+        script = format!("{PATIENCE}suite lab stories --test-threads=2 {texts}\n");
     }
     process::run(&mut process::cargo(["build", "--workspace"]))?;
     let lab = Lab::build(&executables::build()?, &script)?;
@@ -165,7 +168,7 @@ fn summary(kernel: Kernel, report: &Report) -> String {
 }
 
 fn script(suites: &[Suite], update_budget: bool) -> String {
-    let mut script = String::from("export SLUICE_PATIENCE=5\n");
+    let mut script = String::from(PATIENCE);
     if update_budget {
         script.push_str("export SLUICE_VERIFIER_ROWS=/tmp/rows\n");
     }
