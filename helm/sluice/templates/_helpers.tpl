@@ -149,8 +149,9 @@ tolerations:
 {{- end }}
 {{- end -}}
 
-{{/* An init container that mounts on the host, or takes that back: `dict "name" … "args" … "root" $`. */}}
-{{- define "sluice.mountContainer" -}}
+{{/* An init container that works in the host's namespaces: it mounts there, takes that back, or runs the
+     host's tools. `dict "name" … "args" … "tools" true "root" $`. */}}
+{{- define "sluice.hostContainer" -}}
 - name: {{ .name }}
   image: {{ include "sluice.image" .root }}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
@@ -168,6 +169,12 @@ tolerations:
         - SYS_CHROOT
         # Opening the namespaces of process 1, which has capabilities that this one hasn't.
         - SYS_PTRACE
+        {{- if .tools }}
+        # Rules of nftables and iptables.
+        - NET_ADMIN
+        # iptables asks the kernel by a raw socket.
+        - NET_RAW
+        {{- end }}
   volumeMounts:
     - name: namespaces
       mountPath: /host/ns

@@ -11,6 +11,7 @@ use std::{
 use super::{
     clsact::{self, Place},
     inspect,
+    links::BESIDE,
     pins::{Pins, parse_device_pin},
     qdisc, syscall,
 };
@@ -107,7 +108,8 @@ fn remove_layout(
     }
     for pin in list(&filters)? {
         let name = pin.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let place = parse_device_pin(&name);
+        // An agent that was killed between attaching and renaming has left another name.
+        let place = parse_device_pin(name.strip_suffix(BESIDE).unwrap_or(&name));
         let device = place.and_then(|(ifindex, _)| device_name(ifindex));
         let place = device
             .as_deref()

@@ -161,10 +161,13 @@ fn replace(link: &OwnedFd, program: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
+/// What the name of a pin that is to take the place of another one ends with.
+pub(super) const BESIDE: &str = "-next";
+
 /// The name for what is to take the place of `pin`.
 pub(super) fn beside(pin: &Path) -> PathBuf {
     let mut name = pin.file_name().unwrap_or_default().to_owned();
-    name.push("-next");
+    name.push(BESIDE);
     pin.with_file_name(name)
 }
 

@@ -38,6 +38,14 @@ fn the_image_serves_a_node_with_what_the_chart_allows_it() -> Result<()> {
     let status = agent.exec(&["sluice", "status", "-o", "json"])?;
     let status: Value = serde_json::from_str(&status)?;
     ensure!(status["agent"]["says"]["ready"] == true, "{status}");
+    // With what the container may and sees, nothing is in the way of the agent.
+    let command = ["sluice", "preflight", "--config=/etc/sluice/sluice.yaml", "-o", "json"];
+    let report: Value = serde_json::from_str(&agent.exec(&command)?)?;
+    let findings = report["findings"].as_array().context("no findings")?;
+    // A node of the lab has a cgroup of its own, below the root.
+    let wrong = |finding: &&Value| finding["level"] == "warning" && finding["check"] != "cgroup";
+    let wrong: Vec<_> = findings.iter().filter(wrong).collect();
+    ensure!(wrong.is_empty() && report["verdict"] != "unable", "{report}");
     let programs = status["programs"].as_array().context("no programs")?;
     let hooks = |wanted: &str| programs.iter().any(|program| program["hook"] == wanted);
     ensure!(hooks("connect4") && hooks("ingress"), "{programs:?}");
@@ -65,6 +73,33 @@ fn the_image_serves_a_node_with_what_the_chart_allows_it() -> Result<()> {
     for family in Family::BOTH {
         site.client.tcp(site.http(family)).patience_ms(200).refusal()?;
     }
+    Ok(())
+}
+
+#[test]
+fn the_image_removes_what_kube_proxy_left_with_the_hosts_own_tools() -> Result<()> {
+    let site = Site::new()?;
+    let machine = Machine::boot(&site.lab, &site.a)?;
+    let pod = site.pod(&machine, &["--set", "kubeProxy.removeLeftovers=true"])?;
+    // Of both kinds: what the kernel is asked for by netlink, and what takes the host's iptables.
+    site.a.namespace().nft("table ip kube-proxy { }")?;
+    for arguments in [
+        ["-t", "nat", "-N", "KUBE-SERVICES"].as_slice(),
+        ["-t", "nat", "-A", "PREROUTING", "-j", "KUBE-SERVICES"].as_slice(),
+    ] {
+        machine.text("iptables-legacy", arguments)?;
+    }
+    for without in ["SYS_ADMIN", "SYS_CHROOT", "SYS_PTRACE", "NET_ADMIN", "NET_RAW"] {
+        let said = Running::start(&machine, &pod, "kube-proxy", &[without])?.end_somehow()?;
+        let left = machine.text("iptables-legacy-save", &[])?;
+        ensure!(left.contains("KUBE-SERVICES"), "without {without} it removes all: {said}");
+    }
+    let said = run(&machine, &pod, "kube-proxy", &[])?;
+    ensure!(said.contains("iptables-legacy nat KUBE-SERVICES"), "{said}");
+    let left = machine.text("iptables-legacy-save", &[])?;
+    ensure!(!left.contains("KUBE-"), "left: {left}");
+    let tables = machine.text("nft", &["list", "tables"])?;
+    ensure!(!tables.contains("kube-proxy"), "left: {tables}");
     Ok(())
 }
 
@@ -210,6 +245,12 @@ impl<'a> Running<'a> {
         let log = self.log()?;
         ensure!(status.success(), "the container {}: {status}: {log}", self.name);
         Ok(log)
+    }
+
+    /// Waits for its end, whatever it is. What it said.
+    fn end_somehow(mut self) -> Result<String> {
+        self.process.wait(PATIENCE)?;
+        self.log()
     }
 
     /// What a program prints that is run in the container.

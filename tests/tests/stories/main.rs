@@ -13,6 +13,7 @@ mod algorithms;
 mod binding;
 mod bookkeeping;
 mod checksums;
+mod cleanup;
 mod cluster_ip;
 mod collisions;
 mod datagrams;

@@ -6,7 +6,11 @@ use super::super::{
     facts::{Ports, Taken},
     judge::NODE_PORTS,
 };
-use crate::{health, host::sysctl, options::Options};
+use crate::{
+    health,
+    host::{lock, sysctl},
+    options::Options,
+};
 
 /// Tables of sockets, the protocol of each, and the state in which a socket waits for a peer:
 /// `TCP_LISTEN`, and for UDP `TCP_CLOSE` (include/net/tcp_states.h).
@@ -22,11 +26,13 @@ pub(super) fn look(options: &Options) -> Ports {
         ("healthz-bind-address", options.surface.healthz),
         ("metrics-bind-address", options.surface.metrics),
     ];
+    // An agent that asks has them by now, and so has one that runs on these pins.
+    let agent = lock::holder(&options.pin_path).ok().flatten().and_then(|holder| holder.pid);
+    let ours = |pid: u32| pid == process::id() || Some(pid) == agent;
     let taken = wanted.into_iter().filter_map(|(flag, address)| {
         let address = address?;
         let holder = health::holder(address)?;
-        // The agent that asks has them by now.
-        (holder.pid != Some(process::id())).then_some(Taken { flag, address, holder })
+        (!holder.pid.is_some_and(ours)).then_some(Taken { flag, address, holder })
     });
     let mut node_ports = Vec::new();
     for (table, protocol, state) in TABLES {
