@@ -3,7 +3,10 @@
 //! Sees the processes of this PID namespace. A kube-proxy inside another program (k3s, hyperkube)
 //! has no process of its own and isn't found; its rules are. Called by [`crate::kube_proxy`].
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// What the kernel calls the process.
 const NAME: &str = "kube-proxy";
@@ -47,7 +50,7 @@ pub fn running() -> io::Result<Vec<Process>> {
 /// Whether the processes of the whole machine are seen, and not those of a container only.
 #[must_use]
 pub fn sees_all() -> bool {
-    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == PathBuf::from(FIRST))
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new(FIRST))
         // Process 2 is kthreadd: where the host's /proc is mounted, it is there.
         || fs::read_to_string("/proc/2/comm").is_ok_and(|name| name.trim_end() == "kthreadd")
 }

@@ -268,13 +268,13 @@ impl NfTables {
         &self,
         family: Proto,
         request: NfTablesMessage,
-        mut visit: impl FnMut(Family, NfTablesMessage),
+        visit: impl FnMut(Family, NfTablesMessage),
     ) -> io::Result<()> {
         let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), request);
         let mut bytes = Vec::new();
         append(&mut bytes, 1, NLM_F_REQUEST | NLM_F_DUMP, message);
         self.netlink.send(&bytes, 0)?;
-        self.receive(|family, message| visit(family, message))
+        self.receive(visit)
     }
 
     /// Receives until the kernel says that that was all. What can't be read is left out: a rule of

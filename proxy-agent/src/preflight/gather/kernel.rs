@@ -1,10 +1,6 @@
 //! The kernel, what this process may, and where the cgroup and the BPF file system are.
 
-use std::{
-    fs,
-    os::fd::OwnedFd,
-    path::{Path, PathBuf},
-};
+use std::{fs, os::fd::OwnedFd, path::Path};
 
 use super::super::facts::{Bpffs, Capabilities, Cgroup, Kernel};
 use crate::{
@@ -69,7 +65,7 @@ pub(super) fn places(options: &Options) -> (Found, Option<OwnedFd>) {
 /// Whether controllers of cgroup v1 are mounted.
 fn is_hybrid() -> bool {
     let mounts = mountinfo::read().unwrap_or_default();
-    mounts.iter().any(|mount| mount.kind == "cgroup" && mount.mount_point != PathBuf::from("/"))
+    mounts.iter().any(|mount| mount.kind == "cgroup")
 }
 
 #[cfg(test)]
