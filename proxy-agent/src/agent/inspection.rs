@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// Programs that the kernel refused are told where they were loaded.
-const TOLD: &str = "programs";
+/// What the agent has told already, where it loaded the programs.
+const TOLD: [&str; 3] = ["programs", "kernel-features", "device-hook"];
 
 /// Looks, logs, and tells `state`.
 pub(super) fn start(options: Options, datapath: &Datapath, state: State) -> io::Result<()> {
@@ -27,7 +27,7 @@ pub(super) fn start(options: Options, datapath: &Datapath, state: State) -> io::
         let facts = gather::look(&options, verifier);
         let mut findings = judge::judge(&facts, &options);
         findings.retain(|finding| finding.level != Level::Ok);
-        findings.iter().for_each(log);
+        findings.iter().filter(|finding| !is_told(finding)).for_each(log);
         let warnings = findings.iter().filter(|finding| is_warning(finding)).map(Finding::text);
         let warnings = warnings.collect();
         state.update(|live| {
@@ -38,8 +38,12 @@ pub(super) fn start(options: Options, datapath: &Datapath, state: State) -> io::
     thread::Builder::new().name("inspection".into()).spawn(inspect).map(drop)
 }
 
+fn is_told(finding: &Finding) -> bool {
+    TOLD.contains(&finding.check.as_str())
+}
+
 fn is_warning(finding: &Finding) -> bool {
-    finding.level >= Level::Warning && finding.check != TOLD
+    finding.level >= Level::Warning && !is_told(finding)
 }
 
 fn log(finding: &Finding) {

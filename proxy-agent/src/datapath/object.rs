@@ -155,9 +155,10 @@ pub fn load(directory: &Path, sizes: Sizes, lacks: KernelLacks) -> Result<Progra
 ///
 /// # Errors
 /// See [`ObjectError`].
-pub(super) fn verify() -> Result<Vec<Rejected>, ObjectError> {
+pub(super) fn verify(lacks: KernelLacks) -> Result<Vec<Rejected>, ObjectError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::DEBUG);
+    loader.override_global(KERNEL_LACKS, bytemuck::bytes_of(&lacks), true);
     let (flows, new_flows) = (*Sizes::RANGE.start(), *Sizes::RANGE.start());
     for spec in MAPS {
         loader.map_max_entries(spec.name, Sizes { flows, new_flows }.of(spec));

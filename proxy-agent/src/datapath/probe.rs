@@ -1,5 +1,5 @@
-//! What this kernel has of what the datapath needs, found by trying: helpers, TCX, hooks of a cgroup;
-//! and whose programs are at the hooks.
+//! What this kernel has of what the datapath can't do without, found by trying: helpers, hooks of a
+//! cgroup; and whose programs are at the hooks. What has a substitute is in [`super::kernel`].
 //!
 //! Loads programs of two instructions and attaches nothing. Called by [`crate::preflight`].
 
@@ -11,6 +11,7 @@ use aya::{
 };
 
 use super::{
+    kernel::Kernel,
     links::{self},
     object::{self, ObjectError, Rejected},
     pins::Pins,
@@ -58,6 +59,7 @@ const fn helper(name: &'static str, since: &'static str, programs: &'static str)
     Helper { name, since, programs }
 }
 
+/// Those without a substitute.
 fn helpers() -> impl Iterator<Item = (Helper, ProgramType, BpfHelper)> {
     let device = ProgramType::SchedClassifier;
     let connect = ProgramType::CgroupSockAddr;
@@ -83,16 +85,6 @@ fn helpers() -> impl Iterator<Item = (Helper, ProgramType, BpfHelper)> {
         (helper("bpf_skc_lookup_tcp", "5.2", DEVICES), device, BpfHelper::BPF_FUNC_skc_lookup_tcp),
         (helper("bpf_sk_lookup_udp", "4.20", DEVICES), device, BpfHelper::BPF_FUNC_sk_lookup_udp),
         (
-            helper("bpf_ktime_get_coarse_ns", "5.11", DEVICES),
-            device,
-            BpfHelper::BPF_FUNC_ktime_get_coarse_ns,
-        ),
-        (
-            helper("bpf_ktime_get_coarse_ns", "5.11", SOCKETS),
-            connect,
-            BpfHelper::BPF_FUNC_ktime_get_coarse_ns,
-        ),
-        (
             helper("bpf_get_netns_cookie", "5.7", SOCKETS),
             connect,
             BpfHelper::BPF_FUNC_get_netns_cookie,
@@ -107,7 +99,6 @@ fn helpers() -> impl Iterator<Item = (Helper, ProgramType, BpfHelper)> {
             release,
             BpfHelper::BPF_FUNC_get_socket_cookie,
         ),
-        (helper("bpf_set_retval", "5.18", SOCKETS), connect, BpfHelper::BPF_FUNC_set_retval),
     ]
     .into_iter()
 }
@@ -126,16 +117,6 @@ pub fn probe_helpers() -> Vec<(Helper, Probe)> {
             (helper, probe)
         })
         .collect()
-}
-
-/// Whether the kernel has TCX links.
-#[must_use]
-pub fn probe_tcx() -> Probe {
-    // The loopback device has the number 1 in every network namespace.
-    match syscall::attached_to_device(1, Direction::Ingress.tcx_attach_type()) {
-        Ok(_) => Probe::Yes,
-        Err(error) => Probe::of(&error),
-    }
 }
 
 /// A program that is attached somewhere.
@@ -195,10 +176,10 @@ pub fn own_programs(pins: &Pins) -> Vec<u32> {
     own
 }
 
-/// Has the kernel verify every program, with maps of its own that go again. Those that it refuses.
+/// Has `kernel` verify every program, with maps of its own that go again. Those that it refuses.
 ///
 /// # Errors
 /// See [`ObjectError`].
-pub fn verify() -> Result<Vec<Rejected>, ObjectError> {
-    object::verify()
+pub fn verify(kernel: &Kernel) -> Result<Vec<Rejected>, ObjectError> {
+    object::verify(kernel.lacks())
 }

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 use crate::{
     datapath::{
+        kernel::Finding as Feature,
         object::Rejected,
         probe::{CgroupHook, Helper, Probe},
         program::{Direction, SocketProgram},
@@ -44,8 +45,8 @@ pub struct Kernel {
     pub release: String,
     /// Whether `/sys/kernel/btf/vmlinux` is there.
     pub btf: bool,
-    /// What `SO_NETNS_COOKIE` said, if not a cookie.
-    pub no_netns_cookie: Option<String>,
+    /// What it has of what not every kernel has, and what is done; empty when it couldn't be asked.
+    pub features: Vec<Feature>,
 }
 
 /// The capabilities that matter.
@@ -100,8 +101,6 @@ pub enum Bpffs {
 /// What can be attached to, and who is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hooks {
-    /// TCX links; `None` when nobody looked.
-    pub tcx: Option<Probe>,
     /// What is at each hook of the cgroup, or why that can't be told; ours are left out.
     pub cgroup: Vec<(SocketProgram, Result<CgroupHook, Probe>)>,
     /// Programs of others at devices with a role.

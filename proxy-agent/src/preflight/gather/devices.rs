@@ -144,7 +144,6 @@ pub(super) fn hooks(found: &Found, cgroup: Option<&OwnedFd>, own: &[u32]) -> Hoo
     };
     let programs = SocketProgram::ALL.into_iter();
     Hooks {
-        tcx: Some(probe::probe_tcx()),
         cgroup: cgroup
             .map(|cgroup| programs.map(|program| at(program, cgroup)).collect())
             .unwrap_or_default(),

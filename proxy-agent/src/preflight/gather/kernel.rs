@@ -4,7 +4,8 @@ use std::{fs, os::fd::OwnedFd, path::Path};
 
 use super::super::facts::{Bpffs, Capabilities, Cgroup, Kernel};
 use crate::{
-    host::{bpffs, cgroup, mountinfo, netns},
+    datapath::kernel::Finding as Feature,
+    host::{bpffs, cgroup, mountinfo},
     options::Options,
 };
 
@@ -14,12 +15,12 @@ const SYS_ADMIN: u32 = 21;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
-pub(super) fn kernel() -> Kernel {
+pub(super) fn kernel(features: Vec<Feature>) -> Kernel {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     Kernel {
         release: release.trim().to_owned(),
         btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
-        no_netns_cookie: netns::cookie().err().map(|error| error.to_string()),
+        features,
     }
 }
 

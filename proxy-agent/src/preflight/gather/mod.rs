@@ -12,7 +12,7 @@ use super::{
     facts::{KubeProxy, Places},
 };
 use crate::{
-    datapath::{object::Rejected, pins::Pins, probe},
+    datapath::{kernel::Kernel, object::Rejected, pins::Pins, probe},
     kube_proxy,
     options::Options,
 };
@@ -37,20 +37,24 @@ pub fn look(options: &Options, verifier: Verifier) -> Facts {
     let capabilities = kernel::capabilities();
     let pins = Pins::new(&options.pin_path);
     let may_load = capabilities.bpf && capabilities.net_admin;
+    let kernel = Kernel::probe();
+    let features = if may_load { kernel.findings() } else { Vec::new() };
     let mut own = probe::own_programs(&pins);
     let programs = match verifier {
         Verifier::Asked { rejected, loaded } => {
             own.extend(loaded);
             Some(Ok(rejected))
         }
-        Verifier::Ask if may_load => Some(probe::verify().map_err(|error| error.to_string())),
+        Verifier::Ask if may_load => {
+            Some(probe::verify(&kernel).map_err(|error| error.to_string()))
+        }
         Verifier::Ask => None,
     };
     let (places, cgroup) = kernel::places(options);
     let helpers = if may_load { probe::probe_helpers() } else { Vec::new() };
     let devices = devices::look(&options.devices, &own);
     Facts {
-        kernel: kernel::kernel(),
+        kernel: kernel::kernel(features),
         capabilities,
         places: Places { cgroup: places.0, bpffs: places.1 },
         hooks: devices::hooks(&devices, cgroup.as_ref(), &own),

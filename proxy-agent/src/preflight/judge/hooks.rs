@@ -3,7 +3,7 @@
 use super::{
     super::{
         Finding,
-        facts::{DeviceNeighbour, Hooks},
+        facts::{DeviceNeighbour, Hooks, Kernel},
     },
     programs::without_socket,
 };
@@ -33,31 +33,31 @@ const PROXIES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-pub(super) fn judge(hooks: &Hooks, options: &Options) -> Vec<Finding> {
-    let mut findings = vec![tcx(hooks, options.device_hook)];
+/// The feature of a kernel, by name.
+pub(super) const TCX: &str = "tcx";
+
+pub(super) fn judge(kernel: &Kernel, hooks: &Hooks, options: &Options) -> Vec<Finding> {
+    let mut findings = vec![tcx(kernel, options.device_hook)];
     findings.extend(cgroup(hooks, options));
     findings.extend(devices(hooks));
     findings
 }
 
-fn tcx(hooks: &Hooks, hook: DeviceHook) -> Finding {
+fn tcx(kernel: &Kernel, hook: DeviceHook) -> Finding {
     const CHECK: &str = "device-hook";
-    match (hook, &hooks.tcx) {
+    let Some(tcx) = kernel.features.iter().find(|feature| feature.feature == TCX) else {
+        return Finding::note(CHECK, "the kernel could not be asked for TCX")
+            .then("the agent tries it, and clsact if it isn't there");
+    };
+    let none = format!("this kernel has no TCX (Linux {})", tcx.since);
+    match (hook, tcx.present) {
         (DeviceHook::Clsact, _) => Finding::ok(CHECK, "clsact, as --device-hook says"),
-        (_, Some(Probe::Yes)) => Finding::ok(CHECK, "TCX links"),
-        (DeviceHook::Tcx, Some(Probe::No)) => {
-            Finding::problem(CHECK, "--device-hook tcx, and this kernel has no TCX (Linux 6.6)")
+        (_, true) => Finding::ok(CHECK, "TCX links"),
+        (DeviceHook::Tcx, false) => {
+            Finding::problem(CHECK, format!("--device-hook tcx, and {none}"))
                 .then("leave the flag out: clsact is used then")
         }
-        (DeviceHook::Auto, Some(Probe::No)) => {
-            Finding::note(CHECK, "this kernel has no TCX (Linux 6.6)")
-                .then("clsact filters are used instead")
-        }
-        (_, Some(Probe::Unknown(why))) => {
-            Finding::note(CHECK, format!("whether there is TCX can't be told: {why}"))
-                .then("the agent tries it, and clsact if it isn't there")
-        }
-        (_, None) => Finding::note(CHECK, "nobody looked for TCX"),
+        (DeviceHook::Auto, false) => Finding::note(CHECK, none).then(tcx.way.as_str()),
     }
 }
 

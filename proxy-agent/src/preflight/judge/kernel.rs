@@ -1,9 +1,13 @@
 //! The kernel, and what this process may ask of it.
 
-use super::super::{
-    Finding,
-    facts::{Capabilities, Kernel},
+use super::{
+    super::{
+        Finding,
+        facts::{Capabilities, Kernel},
+    },
+    hooks::TCX,
 };
+use crate::datapath::kernel::Finding as Feature;
 
 pub(super) fn judge(kernel: &Kernel, capabilities: Capabilities) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("kernel", format!("Linux {}", kernel.release))];
@@ -13,13 +17,28 @@ pub(super) fn judge(kernel: &Kernel, capabilities: Capabilities) -> Vec<Finding>
         Finding::note("btf", "/sys/kernel/btf/vmlinux is not there")
             .then("nothing of Sluice needs it; maps carry type information of their own")
     });
-    findings.push(match &kernel.no_netns_cookie {
-        None => Finding::ok("network-namespace", "SO_NETNS_COOKIE tells the node from its pods"),
-        Some(error) => Finding::problem("network-namespace", format!("SO_NETNS_COOKIE: {error}"))
-            .then("run Linux 5.14 or later"),
-    });
+    findings.extend(features(kernel));
     findings.extend(capability_findings(capabilities));
     findings
+}
+
+/// What not every kernel has. TCX is looked at where it is asked for, see [`super::hooks`].
+fn features(kernel: &Kernel) -> Vec<Finding> {
+    const CHECK: &str = "kernel-features";
+    if kernel.features.is_empty() {
+        return vec![
+            Finding::note(CHECK, "the kernel could not be asked what it has")
+                .then("CAP_BPF and CAP_NET_ADMIN are needed for that"),
+        ];
+    }
+    let others = kernel.features.iter().filter(|feature| feature.feature != TCX);
+    others
+        .map(|Feature { feature, since, present, way }| match present {
+            true => Finding::ok(CHECK, format!("{feature}: {way}")),
+            false => Finding::note(CHECK, format!("this kernel has no {feature} (Linux {since})"))
+                .then(way.as_str()),
+        })
+        .collect()
 }
 
 fn capability_findings(capabilities: Capabilities) -> Vec<Finding> {

@@ -26,7 +26,7 @@ pub fn judge(facts: &Facts, options: &Options) -> Vec<Finding> {
         kernel::judge(&facts.kernel, facts.capabilities),
         places::judge(&facts.places, facts.capabilities, options),
         programs::judge(facts),
-        hooks::judge(&facts.hooks, options),
+        hooks::judge(&facts.kernel, &facts.hooks, options),
         kube_proxy::judge(&facts.kube_proxy, options),
         ports::judge(&facts.ports, options),
         stack::judge(&facts.stack, options),

@@ -6,6 +6,7 @@ use super::{Facts, Finding, judge};
 use crate::{
     datapath::{
         DeviceHook,
+        kernel::Kernel,
         object::Rejected,
         probe::{Attached, CgroupHook, Helper, Probe},
         program::{Direction, SocketProgram},
@@ -30,7 +31,7 @@ fn good() -> Facts {
     facts.kernel.btf = true;
     facts.places.cgroup =
         Some(Ok(Cgroup { path: "/sys/fs/cgroup".into(), root: true, hybrid: false }));
-    facts.hooks.tcx = Some(Probe::Yes);
+    facts.kernel.features = Kernel::default().findings();
     facts.hooks.cgroup = SocketProgram::ALL
         .map(|program| (program, Ok(CgroupHook { programs: Vec::new(), shared: true })))
         .to_vec();
@@ -40,7 +41,7 @@ fn good() -> Facts {
     facts
 }
 
-const HELPER: Helper = Helper { name: "bpf_set_retval", since: "5.18", programs: "programs" };
+const HELPER: Helper = Helper { name: "bpf_redirect", since: "4.4", programs: "programs" };
 
 /// The findings of a check that aren't `ok`.
 fn of(facts: &Facts, flags: Flags, check: &str) -> Vec<Finding> {
@@ -66,7 +67,9 @@ fn a_machine_where_nothing_is_in_the_way_is_ready_and_every_check_is_told() {
         [
             "kernel",
             "btf",
-            "network-namespace",
+            "kernel-features",
+            "kernel-features",
+            "kernel-features",
             "capabilities",
             "cgroup",
             "bpffs",
@@ -145,7 +148,7 @@ fn a_missing_helper_is_a_note_and_a_refused_program_says_what_is_not_served() {
     facts.programs = Some(Ok(vec![refused("connect4"), refused("ingress_l3"), refused("bind6")]));
     let (level, text) = only(&facts, Flags::default(), "helpers");
     assert_eq!(level, Level::Note);
-    assert!(text.contains("bpf_set_retval (Linux 5.18)"), "{text}");
+    assert!(text.contains("bpf_redirect (Linux 4.4)"), "{text}");
     let found = of(&facts, Flags::default(), "programs");
     assert!(found.iter().all(|finding| finding.level == Level::Warning), "{found:?}");
     for (finding, words) in found.iter().zip(["connect()", "WireGuard", "bind a NodePort"]) {
@@ -156,13 +159,33 @@ fn a_missing_helper_is_a_note_and_a_refused_program_says_what_is_not_served() {
     assert_eq!(only(&facts, Flags::default(), "programs").0, Level::Problem);
 }
 
+fn lacks(facts: &mut Facts, name: &str) {
+    for feature in facts.kernel.features.iter_mut().filter(|feature| feature.feature == name) {
+        feature.present = false;
+        feature.way = format!("without {name}, by clsact or otherwise");
+    }
+}
+
+#[test]
+fn what_a_kernel_lacks_is_a_note_that_says_what_is_done_instead() {
+    let mut facts = good();
+    lacks(&mut facts, "set-retval");
+    let (level, text) = only(&facts, Flags::default(), "kernel-features");
+    assert_eq!(level, Level::Note);
+    assert!(text.contains("set-retval (Linux 5.18)"), "{text}");
+    assert!(text.contains("without set-retval"), "{text}");
+    facts.kernel.features.clear();
+    assert_eq!(only(&facts, Flags::default(), "kernel-features").0, Level::Note);
+    assert_eq!(only(&facts, Flags::default(), "device-hook").0, Level::Note);
+}
+
 #[test]
 fn without_tcx_clsact_is_used_unless_tcx_was_asked_for() {
     let mut facts = good();
-    facts.hooks.tcx = Some(Probe::No);
+    lacks(&mut facts, "tcx");
     let (level, text) = only(&facts, Flags::default(), "device-hook");
     assert_eq!(level, Level::Note);
-    assert!(text.contains("clsact filters are used instead"), "{text}");
+    assert!(text.contains("no TCX (Linux 6.6)") && text.contains("clsact"), "{text}");
     let hook = |hook| Flags { device_hook: Some(hook), ..Flags::default() };
     assert_eq!(only(&facts, hook(DeviceHook::Tcx), "device-hook").0, Level::Problem);
     assert_eq!(of(&facts, hook(DeviceHook::Clsact), "device-hook"), []);
