@@ -137,8 +137,7 @@ fn slice(index: u32, endpoints: u32) -> Event {
         pod: None,
         node: Some(if number == 0 { "here" } else { "there" }.into()),
         conditions: Conditions::default(),
-        for_nodes: Vec::new(),
-        for_zones: Vec::new(),
+        hints: None,
     };
     Event::EndpointSlice(Change::Applied(EndpointSlice {
         name: NamespacedName::new("bench", format!("service-{index}-1")),

@@ -148,7 +148,7 @@ pub fn candidates<'a>(
     };
     candidates.sort_unstable_by(|a, b| {
         let hints = |candidate: &Candidate<'a>| {
-            (&candidate.0.for_nodes, &candidate.0.for_zones, &candidate.0.node)
+            (candidate.0.for_nodes(), candidate.0.for_zones(), &candidate.0.node)
         };
         preference(a).cmp(&preference(b)).then_with(|| hints(a).cmp(&hints(b)))
     });
@@ -172,12 +172,13 @@ fn is_here(endpoint: &Endpoint, from: &Viewpoint<'_>) -> bool {
 }
 
 fn near<'a>(ready: &[Candidate<'a>], from: &Viewpoint<'_>) -> Vec<Candidate<'a>> {
-    let for_node = |endpoint: &Endpoint| endpoint.for_nodes.iter().any(|name| **name == *from.node);
+    let for_node =
+        |endpoint: &Endpoint| endpoint.for_nodes().iter().any(|name| **name == *from.node);
     let for_zone = |endpoint: &Endpoint| {
-        from.zone.is_some_and(|zone| endpoint.for_zones.iter().any(|name| **name == *zone))
+        from.zone.is_some_and(|zone| endpoint.for_zones().iter().any(|name| **name == *zone))
     };
-    hinted(ready, |endpoint| !endpoint.for_nodes.is_empty(), for_node)
-        .or_else(|| hinted(ready, |endpoint| !endpoint.for_zones.is_empty(), for_zone))
+    hinted(ready, |endpoint| !endpoint.for_nodes().is_empty(), for_node)
+        .or_else(|| hinted(ready, |endpoint| !endpoint.for_zones().is_empty(), for_zone))
         .unwrap_or_else(|| ready.to_vec())
 }
 

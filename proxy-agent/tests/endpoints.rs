@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use proptest::{collection::vec, prelude::*, sample::select as one_of};
 use proxy_agent::{
     endpoints::{Backend, Sets, Viewpoint, select},
-    model::{Conditions, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName},
+    model::{Conditions, Endpoint, EndpointPort, EndpointSlice, Family, Hints, NamespacedName},
 };
 use proxy_common::Protocol;
 
@@ -38,8 +38,9 @@ fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
 fn hinted() -> impl Strategy<Value = Vec<Endpoint>> {
     endpoints().prop_map(|mut endpoints| {
         for (index, endpoint) in endpoints.iter_mut().enumerate() {
-            if endpoint.for_zones.is_empty() {
-                endpoint.for_zones.push(if index % 2 == 0 { "east" } else { "west" }.into());
+            if endpoint.for_zones().is_empty() {
+                let zone = if index % 2 == 0 { "east" } else { "west" };
+                endpoint.hints = Hints::new(endpoint.for_nodes().to_vec(), vec![zone.into()]);
             }
         }
         endpoints
@@ -55,11 +56,7 @@ fn selected(endpoints: &[Endpoint], zone: Option<&str>) -> Sets {
 }
 
 fn without_hints(endpoints: &[Endpoint]) -> Vec<Endpoint> {
-    let strip = |endpoint: &Endpoint| Endpoint {
-        for_nodes: Vec::new(),
-        for_zones: Vec::new(),
-        ..endpoint.clone()
-    };
+    let strip = |endpoint: &Endpoint| Endpoint { hints: None, ..endpoint.clone() };
     endpoints.iter().map(strip).collect()
 }
 
@@ -144,7 +141,7 @@ proptest! {
         let all = set(&selected(&without_hints(&endpoints), zone).cluster);
         prop_assert!(filtered.is_subset(&all));
         prop_assert_eq!(filtered.is_empty(), all.is_empty());
-        if zone.is_none() && endpoints.iter().all(|it| it.for_nodes.is_empty()) {
+        if zone.is_none() && endpoints.iter().all(|it| it.for_nodes().is_empty()) {
             prop_assert_eq!(filtered, all, "a node without a zone");
         }
     }
@@ -159,8 +156,7 @@ proptest! {
             node: None,
             conditions: Conditions::default(),
             pod: None,
-            for_nodes: Vec::new(),
-            for_zones: Vec::new(),
+            hints: None,
         };
         let mut endpoints = endpoints;
         endpoints.push(bare);
@@ -176,8 +172,7 @@ proptest! {
             node: None,
             conditions: Conditions { ready: false, serving: true, terminating: true },
             pod: None,
-            for_nodes: Vec::new(),
-            for_zones: Vec::new(),
+            hints: None,
         });
         if !with(&endpoints, |it| it.ready).is_empty() {
             prop_assert_eq!(selected(&more, zone).cluster, selected(&endpoints, zone).cluster);

@@ -53,10 +53,40 @@ pub struct Endpoint {
     pub node: Option<Arc<str>>,
     /// `conditions`.
     pub conditions: Conditions,
+    /// `hints`; most endpoints have none.
+    pub hints: Option<Box<Hints>>,
+}
+
+impl Endpoint {
     /// `hints.forNodes[].name`.
-    pub for_nodes: Vec<Arc<str>>,
+    #[must_use]
+    pub fn for_nodes(&self) -> &[Arc<str>] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.for_nodes)
+    }
+
     /// `hints.forZones[].name`.
+    #[must_use]
+    pub fn for_zones(&self) -> &[Arc<str>] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.for_zones)
+    }
+}
+
+/// Where an endpoint should be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hints {
+    /// Nodes by their names.
+    pub for_nodes: Vec<Arc<str>>,
+    /// Zones by their names.
     pub for_zones: Vec<Arc<str>>,
+}
+
+impl Hints {
+    /// `None` where there are neither.
+    #[must_use]
+    pub fn new(for_nodes: Vec<Arc<str>>, for_zones: Vec<Arc<str>>) -> Option<Box<Self>> {
+        let some = !(for_nodes.is_empty() && for_zones.is_empty());
+        some.then(|| Box::new(Self { for_nodes, for_zones }))
+    }
 }
 
 /// An endpoint's `conditions`, absent ones filled in.

@@ -16,7 +16,7 @@ mod slices;
 mod weights;
 
 pub use cidr::{Cidr, CidrError};
-pub use endpoint_slice::{Conditions, Endpoint, EndpointPort, EndpointSlice};
+pub use endpoint_slice::{Conditions, Endpoint, EndpointPort, EndpointSlice, Hints};
 pub use name::{NamespacedName, ServicePortName};
 pub use node::Node;
 pub use problem::{Location, ObjectKind, ObjectRef, Problem, Trouble};

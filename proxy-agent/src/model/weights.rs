@@ -58,8 +58,7 @@ mod tests {
             pod: Some(pod.into()),
             node: Some(node.into()),
             conditions: Conditions::default(),
-            for_nodes: Vec::new(),
-            for_zones: Vec::new(),
+            hints: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use proxy_agent::{
     model::{
-        Cidr, Conditions, Endpoint, EndpointPort, EndpointSlice, Family, IpMode,
+        Cidr, Conditions, Endpoint, EndpointPort, EndpointSlice, Family, Hints, IpMode,
         LoadBalancerAddress, NamespacedName, Node, Service, ServiceCidr, ServicePort, ServiceType,
         SourceRanges, TrafficPolicy, Unserved, Weights,
     },
@@ -227,8 +227,7 @@ pub(crate) fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
             pod: pod.map(Into::into),
             node: node.map(Into::into),
             conditions,
-            for_nodes,
-            for_zones,
+            hints: Hints::new(for_nodes, for_zones),
         },
     )
 }

@@ -7,7 +7,8 @@ use k8s_openapi::api::discovery::v1::{
 };
 
 use crate::model::{
-    Conditions, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, ObjectKind, Trouble,
+    Conditions, Endpoint, EndpointPort, EndpointSlice, Family, Hints, NamespacedName, ObjectKind,
+    Trouble,
 };
 
 use super::{
@@ -88,11 +89,11 @@ impl Converter {
     ) -> Option<Endpoint> {
         let field = format!("endpoints[{index}].addresses[0]");
         let address = fields.endpoint_address(&field, endpoint.addresses.first()?, family)?;
-        let mut hints = (Vec::new(), Vec::new());
-        if let Some(given) = &endpoint.hints {
-            hints.0 = self.hints(given.for_nodes.iter().flatten().map(|node| node.name.as_str()));
-            hints.1 = self.hints(given.for_zones.iter().flatten().map(|zone| zone.name.as_str()));
-        }
+        let hints = endpoint.hints.as_ref().and_then(|given| {
+            let nodes = given.for_nodes.iter().flatten().map(|node| node.name.as_str());
+            let zones = given.for_zones.iter().flatten().map(|zone| zone.name.as_str());
+            Hints::new(self.names(nodes), self.names(zones))
+        });
         Some(Endpoint {
             address,
             // Not interned: pods come and go, and each has a name of its own.
@@ -104,12 +105,11 @@ impl Converter {
                 .map(Box::from),
             node: endpoint.node_name.as_deref().map(|node| self.intern(node)),
             conditions: endpoint.conditions.as_ref().map(conditions).unwrap_or_default(),
-            for_nodes: hints.0,
-            for_zones: hints.1,
+            hints,
         })
     }
 
-    fn hints<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Vec<Arc<str>> {
+    fn names<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Vec<Arc<str>> {
         names.map(|name| self.intern(name)).collect()
     }
 }

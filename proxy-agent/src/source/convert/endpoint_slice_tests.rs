@@ -93,5 +93,5 @@ fn conditions_and_hints_are_read() {
     let endpoint = &slice.endpoints[0];
     assert_eq!(endpoint.conditions, Conditions { ready: false, serving: true, terminating: true });
     assert_eq!(endpoint.node.as_deref(), Some("n1"));
-    assert_eq!((endpoint.for_nodes.len(), endpoint.for_zones.len()), (1, 1));
+    assert_eq!((endpoint.for_nodes().len(), endpoint.for_zones().len()), (1, 1));
 }
