@@ -61,7 +61,7 @@ impl World {
         let mut places = Vec::new();
         for &kind in &plan.proxies {
             let node = lab.node(kind.node(), Wiring::Ptp)?;
-            let client = node.pod("client")?;
+            let client = node.pod(&format!("client-of-{}", kind.node()))?;
             places.push(Place { kind, node, client });
         }
         let fresh = lab.node("fresh", Wiring::Ptp)?;
