@@ -146,14 +146,19 @@ fn measure(plan: &Plan) -> Result<()> {
                 }
                 progress.step(&format!("{shown} goes"));
                 world.clean_up(started.running)?;
+                // What is measured so far isn't lost when the rest takes too long for somebody.
+                save(&report, plan)?;
             }
         }
     }
     progress.end();
     report.print();
-    if let Some(path) = &plan.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, text).with_context(|| path.display().to_string())?;
-    }
     Ok(())
+}
+
+/// Writes the figures to the file that is wanted, if one is.
+fn save(report: &Report, plan: &Plan) -> Result<()> {
+    let Some(path) = &plan.json else { return Ok(()) };
+    let text = serde_json::to_string_pretty(report)?;
+    std::fs::write(path, text).with_context(|| path.display().to_string())
 }
