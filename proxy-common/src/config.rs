@@ -45,6 +45,10 @@ impl ConfigOptions {
     /// A TCP packet to a frontend that continues a connection which is no flow of ours goes on
     /// untouched: another proxy may have set the connection up.
     pub const PASS_UNKNOWN_CONNECTIONS: Self = Self { bits: 4 };
+    /// The main flow tables are being replaced: no flow settles. For the milliseconds that it takes.
+    pub const HOLD_SETTLING: Self = Self { bits: 8 };
+    /// The tables of new flows are being replaced: no flow is opened on the packet path. Likewise.
+    pub const HOLD_OPENING: Self = Self { bits: 16 };
 
     /// No option.
     #[must_use]
@@ -63,6 +67,12 @@ impl ConfigOptions {
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self { bits: self.bits | other.bits }
+    }
+
+    /// These options without those of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self { bits: self.bits & !other.bits }
     }
 }
 

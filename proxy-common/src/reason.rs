@@ -73,6 +73,8 @@ reasons! {
         /// An answer of a masqueraded connection that isn't established yet, which would leave with its
         /// endpoint's address: data too early, or the connection's state was evicted.
         NotEstablished = 17, "not-established";
+        /// It would open or settle a flow while the tables for that are being replaced.
+        FlowTableMoving = 18, "flow-table-moving";
     }
 }
 

@@ -67,6 +67,9 @@ where
     let Some(config) = env.config() else {
         return Verdict::drop(DropReason::NoMasqueradeAddress);
     };
+    if config.options.contains(ConfigOptions::HOLD_OPENING) {
+        return Verdict::drop(DropReason::FlowTableMoving);
+    }
     let Some(address) = env.masquerade_address() else {
         return Verdict::drop(DropReason::NoMasqueradeAddress);
     };

@@ -16,7 +16,7 @@ mod open;
 mod partner;
 mod settle;
 
-use proxy_common::{Address, Flow, FlowFlags, Nanoseconds, Tuple};
+use proxy_common::{Address, ConfigOptions, Flow, FlowFlags, Nanoseconds, Tuple};
 
 use crate::{
     affinity,
@@ -197,4 +197,14 @@ fn flags_after(flags: FlowFlags, tcp: TcpFlags) -> FlowFlags {
     } else {
         flags.without(FlowFlags::RST)
     }
+}
+
+/// Whether the agent is replacing the tables that a flow would enter by `what`.
+///
+/// Some hooks run programs with the old tables then and some with the new ones: a flow that entered
+/// either would be unknown at the other hook, where its packets would show their endpoint. So the
+/// packet is dropped, and its sender sends it again. Asked once or twice in a connection's life.
+#[inline(always)]
+fn is_held<E: Kernel>(env: &E, what: ConfigOptions) -> bool {
+    env.config().is_some_and(|config| config.options.contains(what))
 }

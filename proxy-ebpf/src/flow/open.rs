@@ -2,11 +2,11 @@
 
 use bytemuck::Zeroable as _;
 use proxy_common::{
-    Address, BackendId, Be16, Counter, DropReason, Flow, FlowFlags, FlowKind, Nanoseconds,
-    Protocol, ServiceId, Tuple,
+    Address, BackendId, Be16, ConfigOptions, Counter, DropReason, Flow, FlowFlags, FlowKind,
+    Nanoseconds, Protocol, ServiceId, Tuple,
 };
 
-use super::{end_if_closed, masqueraded::leave_word, partner::leads_to};
+use super::{end_if_closed, is_held, masqueraded::leave_word, partner::leads_to};
 use crate::{
     env::{Change, FlowTable, Insert, Kernel, Maps},
     network::Network,
@@ -94,6 +94,9 @@ where
     if let Some(settled) = settled {
         *found = settled;
         return Verdict::TRANSLATED;
+    }
+    if is_held(env, ConfigOptions::HOLD_OPENING) {
+        return Verdict::drop(DropReason::FlowTableMoving);
     }
     let mut reply_key = opening.reply_key(tuple);
     // verifier: one half at a time in the same memory, for the stack is small.

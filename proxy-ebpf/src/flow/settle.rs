@@ -1,9 +1,9 @@
 //! Settling: a new flow moves to the main tables with all its halves, or with none. A masqueraded flow
 //! has four.
 
-use proxy_common::{Address, Counter, DropReason, Flow, FlowFlags, Tuple};
+use proxy_common::{Address, ConfigOptions, Counter, DropReason, Flow, FlowFlags, Tuple};
 
-use super::other_key;
+use super::{is_held, other_key};
 use crate::{
     env::{FlowTable, Insert, Kernel, Maps},
     network::Network,
@@ -13,13 +13,16 @@ use crate::{
 
 /// Moves the new flow with the half under `key` at `hook` to the main tables. When there is no room
 /// the flow stays where it is, and the packet must not go on: the connection would be established
-/// and then forgotten.
+/// and then forgotten. The same holds while the main tables are being replaced.
 #[inline(always)]
 pub fn settle<A, E>(env: &E, hook: Hook, key: &Tuple<A>) -> Verdict
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
+    if is_held(env, ConfigOptions::HOLD_SETTLING) {
+        return Verdict::drop(DropReason::FlowTableMoving);
+    }
     let verdict = enter(env, hook, key);
     if verdict == Verdict::TRANSLATED && leave(env, hook, key) {
         env.count(Counter::FlowSettled);
@@ -34,6 +37,9 @@ where
     A: Network,
     E: Maps<A> + Kernel,
 {
+    if is_held(env, ConfigOptions::HOLD_SETTLING) {
+        return Verdict::drop(DropReason::FlowTableMoving);
+    }
     let verdict = enter(env, Hook::Egress, masquerade);
     if verdict != Verdict::TRANSLATED {
         return verdict;

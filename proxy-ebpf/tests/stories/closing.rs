@@ -1,6 +1,6 @@
 //! The end of a TCP connection, and a new one with the same ports.
 
-use proxy_common::{Counter, FlowFlags, Protocol};
+use proxy_common::{Counter, FlowFlags, Nanoseconds, Protocol};
 use proxy_ebpf::{
     env::FlowTable,
     transport::Hook::{Egress, Ingress},
@@ -26,6 +26,12 @@ fn established<A: Cast>() -> Stage {
     stage.translated::<A>(Ingress, &tcp(client::<A>(), frontend()).ack().packet());
     stage.counted(&[(Counter::FlowOpened, 1), (Counter::FlowSettled, 1)]);
     stage
+}
+
+/// Time goes by.
+fn later(stage: &Stage, milliseconds: u64) {
+    let now = stage.machine.now.get().get();
+    stage.machine.now.set(Nanoseconds::new(now + milliseconds * 1_000_000));
 }
 
 /// The frontend leads to another backend from now on.
@@ -78,7 +84,7 @@ fn a_rst_that_the_other_end_ignores_ends_nothing<A: Cast>() {
     // Somebody guessed the ports, not the sequence number; the real client goes on.
     let guessed = tcp(client::<A>(), frontend()).rst().numbered(9, 0);
     stage.translated::<A>(Ingress, &guessed.packet());
-    stage.later(100);
+    later(&stage, 100);
     let data = |to| tcp(client::<A>(), to).ack().data(b"alive");
     stage.translates(Ingress, &data(frontend()), &data(backend()));
     let syn = |to| tcp_syn(client::<A>(), to);
@@ -91,7 +97,7 @@ fn what_was_sent_before_a_rst_and_comes_after_it_changes_nothing<A: Cast>() {
     let replacement = replace_backend::<A>(&mut stage);
     stage.translated::<A>(Ingress, &tcp(client::<A>(), frontend()).rst().packet());
     let closed = stage.machine.now.get();
-    stage.later(99);
+    later(&stage, 99);
     // Two CPUs sent for one connection, and the acknowledgement was overtaken.
     let late = |to| tcp(client::<A>(), to).ack();
     stage.translates(Ingress, &late(frontend()), &late(backend()));

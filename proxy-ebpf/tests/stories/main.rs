@@ -15,6 +15,7 @@ mod edge;
 mod extensions;
 mod fragments;
 mod hairpin;
+mod held;
 mod icmp;
 mod leaks;
 mod masquerade;

@@ -106,7 +106,6 @@ fn a_rst_that_nobody_believes_ends_nothing<A: Cast>() {
     let guessed = |from, to| tcp::<A>(from, to).rst().numbered(9, 0);
     stage.translates(Ingress, &guessed(outside(), node_port()), &guessed(outside(), away()));
     stage.translates(Egress, &guessed(outside(), away()), &guessed(seen, away()));
-    stage.later(100);
     let data = |from, to| tcp::<A>(from, to).ack().data(b"alive");
     stage.translates(Ingress, &data(outside(), node_port()), &data(outside(), away()));
     stage.translates(Egress, &data(outside(), away()), &data(seen, away()));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use proxy_common::{
     Address, Be16, COUNTERS, Counter, DropReason, FilterBits, Flow, Frontend, FrontendKind,
-    Nanoseconds, Protocol, RejectReason, Service, ServiceId, SlotRange, Tuple, V4, V6,
+    Protocol, RejectReason, Service, ServiceId, SlotRange, Tuple, V4, V6,
 };
 use proxy_ebpf::{
     env::FlowTable,
@@ -116,12 +116,6 @@ impl Stage {
         A::of_mut(&mut self.machine).masquerade = Some(node());
         self.machine.mark(node::<A>(), FilterBits::FRONTEND);
         self
-    }
-
-    /// So many milliseconds go by.
-    pub(crate) fn later(&self, milliseconds: u64) {
-        let now = self.machine.now.get().get();
-        self.machine.now.set(Nanoseconds::new(now + milliseconds * 1_000_000));
     }
 
     /// Sends a packet through a hook, checks every checksum of what comes out.
