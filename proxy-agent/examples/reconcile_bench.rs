@@ -32,7 +32,7 @@ fn main() {
     let capacity = Capacity {
         frontends: (services * 2).max(1 << 17),
         slots: (services * endpoints * 2).max(1 << 20),
-        backends: (services * endpoints + 2).max(1 << 18),
+        backends_v4: (services * endpoints + 2).max(1 << 18),
         ..Capacity::default()
     };
     let mut store = MemoryStore::with_capacity(capacity);

@@ -11,6 +11,7 @@
 //! **Architecture invariant:** each map has one writer: [`writer`] those of Services, [`installer`]
 //! `DEVICES`, [`crate::flows::sweeper`] the flow tables. Called by [`crate::cli`].
 
+mod growth;
 mod inspection;
 mod installer;
 pub mod introspect;
@@ -31,6 +32,7 @@ use tokio::{
 };
 
 use self::{
+    growth::Growth,
     installer::{Installer, Parts, SocketPrograms},
     introspect::State,
     telemetry::{Outlets, Telemetry},
@@ -47,7 +49,7 @@ use crate::{
     },
     devices::{self, attach::Attacher, attach::PruneError},
     events::Notices,
-    flows::sweeper::{SweepOptions, Sweeper, SweeperError},
+    flows::sweeper::{Gate, SweepOptions, Sweeper, SweeperError},
     health::{self, Health, service_servers::Wanted},
     host::{
         bpffs::{self, BpffsError, Outcome},
@@ -156,9 +158,9 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     report_rejected(&datapath)?;
     let store = BpfStore::open(&pins.maps())?;
     let installed = store.read()?;
-    let restart = datapath.is_attached()?;
+    let restart = datapath.goes_on()?;
     if options.shadow {
-        if restart {
+        if datapath.is_attached()? {
             return Err(AgentError::Shadow(options.pin_path));
         }
         tracing::info!("a shadow: the maps are written, and nothing is attached");
@@ -193,16 +195,25 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         interval: options.sweep_interval,
         destroy_sockets: options.destroy_stale_sockets && !options.shadow,
     };
-    let sweeper = Sweeper::start(&pins.maps(), sweep, found_in)?;
+    let gate = Gate::default();
+    let sweeper = Sweeper::start(&pins.maps(), sweep, gate.clone(), found_in)?;
     let attacher = Attacher::open(&pins.maps())?;
     let shadow = options.shadow;
-    let parts = Parts { datapath, attacher, cgroup, wanted, shadow, state: state.clone() };
+    let parts = Parts { datapath, attacher, cgroup, wanted, shadow, gate, state: state.clone() };
     let installer = Installer::start(parts, progress_in).map_err(AgentError::Thread)?;
     let expects_node = matches!(options.source, SourceOption::Kubernetes(_));
     let selection = options.services.node_port_addresses.clone();
     let outlets = Outlets { metrics: metrics.clone(), health: health.clone(), notifier, checks };
     let telemetry = Telemetry::new(outlets, node_name.clone(), selection, expects_node);
-    let mut writer = Writer::new(reconciler, store, installer, sweeper, state, telemetry);
+    let mut writer = Writer::new(
+        reconciler,
+        (store, pins.maps()),
+        Growth::new(options.sizes.limit),
+        installer,
+        sweeper,
+        state,
+        telemetry,
+    );
     writer.start(restart);
 
     let mut devices = tokio::spawn(devices::watch::run(options.devices, snapshots_in));

@@ -114,6 +114,9 @@ impl Flags {
                     self.new_flow_table_size,
                     sizes.new_flows,
                 )?,
+                services: service_map("service-map-size", self.service_map_size)?,
+                limit: service_map("service-map-limit", self.service_map_limit)?
+                    .unwrap_or(sizes.limit),
             },
             sweep_interval: span(self.sweep_interval, Duration::from_secs(5)),
             timeouts: Timeouts {
@@ -137,6 +140,15 @@ fn table_size(flag: &'static str, size: Option<u32>, default: u32) -> Result<u32
         None => Ok(default),
         Some(size) if Sizes::RANGE.contains(&size) => Ok(size),
         Some(size) => Err(OptionsError::FlowTableSize { flag, size }),
+    }
+}
+
+fn service_map(flag: &'static str, size: Option<u32>) -> Result<Option<u32>, OptionsError> {
+    match size {
+        Some(size) if !Sizes::SERVICES_RANGE.contains(&size) => {
+            Err(OptionsError::ServiceMapSize { flag, size })
+        }
+        size => Ok(size),
     }
 }
 
@@ -277,5 +289,7 @@ mod tests {
         assert!(message(&["--node-name", "a", "--uplink-devices", "["]).contains("--uplink"));
         let small = message(&["--node-name", "a", "--new-flow-table-size", "10"]);
         assert!(small.starts_with("--new-flow-table-size 10: give a number from 256"), "{small}");
+        let small = message(&["--node-name", "a", "--service-map-limit", "10"]);
+        assert!(small.starts_with("--service-map-limit 10: give a number from 16"), "{small}");
     }
 }

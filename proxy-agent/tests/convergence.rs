@@ -234,7 +234,14 @@ proptest! {
         members in 0..6u32,
         ranges in 0..4u32,
     ) {
-        let mut play = Play::new(Capacity { frontends, slots, backends, members, ranges });
+        let mut play = Play::new(Capacity {
+            frontends,
+            slots,
+            backends_v4: backends,
+            backends_v6: backends,
+            members,
+            ranges,
+        });
         for step in &steps {
             play.step(step);
         }

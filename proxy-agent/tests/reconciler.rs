@@ -179,8 +179,8 @@ fn full_slots_are_told_and_leave_the_old_set_in_force_until_there_is_room() {
     let error = &report.failures[0].error;
     assert_eq!(
         error.to_string(),
-        "SLOTS has no run of 3 free slots left: raise its size, use a smaller \
-         --maglev-table-size, or serve fewer endpoints"
+        "SLOTS has no run of 3 free slots left: raise --service-map-limit, use a \
+         smaller --maglev-table-size, or serve fewer endpoints"
     );
     assert!(dump(agent.store.inner.content()).contains("10.1.0.2:8080\n"));
     agent.manifests(&(service("a", 1) + &slice("a", &["10.1.0.3"])));
@@ -207,4 +207,30 @@ fn full_frontends_serve_the_others() {
     agent.reconcile();
     assert_eq!(agent.reconciler.unserved().count(), 0);
     assert!(dump(agent.store.inner.content()).contains("10.96.0.2:80/tcp"));
+}
+
+#[test]
+fn what_had_no_room_is_served_when_the_maps_have_grown() {
+    let small = Capacity { frontends: 2, slots: 1, backends_v4: 2, ..Capacity::default() };
+    let mut agent = Agent::new(MemoryStore::with_capacity(small));
+    let endpoints = ["10.1.0.1", "10.1.0.2", "10.1.0.3"];
+    agent.manifests(&(service("a", 1) + &slice("a", &endpoints) + &service("b", 2)));
+    let report = agent.reconcile();
+    assert_eq!(report.short.get("BACKENDS_V4"), Some(&2), "one of three ids is there");
+    assert_eq!(report.short.get("SERVICES_V4"), Some(&1));
+
+    let larger = Capacity { frontends: 8, slots: 2, backends_v4: 4, ..Capacity::default() };
+    agent.store.inner.grow(larger);
+    agent.reconciler.grown(larger);
+    let report = agent.reconcile();
+    assert_eq!(report.short.iter().collect::<Vec<_>>(), [(&"SLOTS", &3)]);
+    assert!(dump(agent.store.inner.content()).contains("10.96.0.2:80/tcp"));
+
+    let larger = Capacity { slots: 4, ..larger };
+    agent.store.inner.grow(larger);
+    agent.reconciler.grown(larger);
+    let report = agent.reconcile();
+    assert!(report.failures.is_empty() && report.short.is_empty());
+    assert_eq!(agent.reconciler.unserved().count(), 0);
+    assert!(dump(agent.store.inner.content()).contains("10.1.0.3:8080"));
 }

@@ -33,7 +33,8 @@ pub struct MapSpec {
     pub key: &'static str,
     /// The type of its values, likewise.
     pub value: &'static str,
-    /// How many elements it has room for unless flags say otherwise.
+    /// How many elements it has room for at first, unless flags say otherwise. Maps of Services and
+    /// endpoints grow.
     pub max_entries: u32,
     /// What it is for, in one sentence.
     pub purpose: &'static str,
@@ -42,9 +43,9 @@ pub struct MapSpec {
 /// Room for frontends, per family.
 pub const SERVICES_MAX: u32 = 1 << 17;
 /// Room for slots, both families together.
-pub const SLOTS_MAX: u32 = 1 << 21;
+pub const SLOTS_MAX: u32 = 1 << 19;
 /// Room for backends, per family.
-pub const BACKENDS_MAX: u32 = 1 << 18;
+pub const BACKENDS_MAX: u32 = 1 << 17;
 /// Room for settled half flows, per family and direction.
 pub const FLOWS_MAX: u32 = 1 << 19;
 /// Room for new half flows, per family and direction.

@@ -14,16 +14,17 @@ use std::{
 
 use tokio::sync::mpsc as channel;
 
-use super::{AgentError, introspect::State};
+use super::{AgentError, growth::Rooms, introspect::State};
 use crate::{
     datapath::{
-        Datapath, DatapathError,
+        Datapath, DatapathError, Prepared,
         program::{Direction, SocketProgram},
     },
     devices::{
         Snapshot,
         attach::{Attacher, Trouble},
     },
+    flows::sweeper::Gate,
 };
 
 /// How long to wait before what failed at a device is tried again.
@@ -38,6 +39,10 @@ enum Command {
     Arm,
     /// These are the devices now.
     Devices(Snapshot),
+    /// Larger maps are to be made, and programs for them.
+    Prepare(Rooms),
+    /// Those are to take the place of the maps that are there. The writer of these waits.
+    Grow,
 }
 
 /// How far the thread is.
@@ -45,6 +50,12 @@ enum Command {
 pub(super) enum Progress {
     /// The socket path and every device are as they should be. How many devices have programs.
     Complete(usize),
+    /// What an earlier agent had attached is replaced.
+    Armed,
+    /// Larger maps wait to take the place of those that are there; or why not.
+    Prepared(Result<(), String>),
+    /// They have taken it; or why not.
+    Grown(Result<(), String>),
     /// It can't go on.
     Failed(AgentError),
 }
@@ -65,6 +76,8 @@ pub(super) struct Parts {
     pub(super) wanted: SocketPrograms,
     /// Devices are listed, and nothing is attached.
     pub(super) shadow: bool,
+    /// Keeps the sweeper out of flow tables that are being moved.
+    pub(super) gate: Gate,
     pub(super) state: State,
 }
 
@@ -94,8 +107,14 @@ impl Installer {
     ) -> io::Result<Self> {
         let (commands, receiver) = mpsc::channel();
         thread::Builder::new().name("installer".into()).spawn(move || {
-            let mut work =
-                Work { parts, snapshot: None, armed: false, pruned: false, retry_at: None };
+            let mut work = Work {
+                parts,
+                snapshot: None,
+                armed: false,
+                pruned: false,
+                retry_at: None,
+                prepared: None,
+            };
             if let Err(error) = work.run(&receiver, &progress) {
                 // The agent is ending when nobody listens.
                 let _ = progress.send(Progress::Failed(error));
@@ -114,6 +133,17 @@ impl Installer {
         self.tell(Command::Devices(snapshot));
     }
 
+    /// Maps are to be made with this much room, and programs for them. Answered by
+    /// [`Progress::Prepared`].
+    pub(super) fn prepare(&self, rooms: Rooms) {
+        self.tell(Command::Prepare(rooms));
+    }
+
+    /// What was prepared is to be put to use. Nobody may write the maps before [`Progress::Grown`].
+    pub(super) fn grow(&self) {
+        self.tell(Command::Grow);
+    }
+
     fn tell(&self, command: Command) {
         // When the thread has failed it has said so, and the agent ends by that.
         let _ = self.commands.send(command);
@@ -127,6 +157,8 @@ struct Work {
     pruned: bool,
     /// When what failed is tried again.
     retry_at: Option<Instant>,
+    /// Larger maps, and programs for them.
+    prepared: Option<Prepared>,
 }
 
 impl Work {
@@ -149,12 +181,23 @@ impl Work {
                 match command {
                     Command::Arm if !self.armed => {
                         self.armed = true;
+                        let closed = self.parts.gate.close();
+                        let moved = self.parts.datapath.take_over();
+                        drop(closed);
+                        moved?;
                         if !self.parts.shadow {
                             self.attach_sockets()?;
                         }
+                        let _ = progress.send(Progress::Armed);
                     }
                     Command::Arm => {}
                     Command::Devices(snapshot) => self.snapshot = Some(snapshot),
+                    Command::Prepare(rooms) => {
+                        let _ = progress.send(Progress::Prepared(self.prepare(&rooms)));
+                    }
+                    Command::Grow => {
+                        let _ = progress.send(Progress::Grown(self.grow()));
+                    }
                 }
             }
             if !self.armed {
@@ -177,6 +220,17 @@ impl Work {
                 }
             }
         }
+    }
+
+    fn prepare(&mut self, rooms: &Rooms) -> Result<(), String> {
+        let prepared = self.parts.datapath.prepare(rooms).map_err(|error| error.to_string())?;
+        self.prepared = Some(prepared);
+        Ok(())
+    }
+
+    fn grow(&mut self) -> Result<(), String> {
+        let Some(prepared) = self.prepared.take() else { return Ok(()) };
+        self.parts.datapath.grow(prepared).map_err(|error| error.to_string())
     }
 
     /// How long to wait for a command.

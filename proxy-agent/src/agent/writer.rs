@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeSet,
     net::IpAddr,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -14,6 +15,7 @@ use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     AgentError,
+    growth::Growth,
     installer::{Installer, Progress},
     introspect::State,
     telemetry::Telemetry,
@@ -54,6 +56,14 @@ pub(super) struct Writer {
     /// How many devices have programs, once all that should have.
     attached: Option<usize>,
     ready: bool,
+    /// Maps that get more room.
+    growth: Growth,
+    /// The installer is replacing programs and maps: nothing is written.
+    paused: bool,
+    /// Everything of the first complete list that can be served is served.
+    caught_up: bool,
+    /// Where the maps are pinned.
+    maps: PathBuf,
     /// Failures that were logged and last on.
     told: BTreeSet<String>,
 }
@@ -61,7 +71,8 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         reconciler: Reconciler,
-        store: BpfStore,
+        (store, maps): (BpfStore, PathBuf),
+        growth: Growth,
         installer: Installer,
         sweeper: Sweeper,
         state: State,
@@ -78,6 +89,10 @@ impl Writer {
             armed: false,
             attached: None,
             ready: false,
+            growth,
+            paused: false,
+            caught_up: false,
+            maps,
             told: BTreeSet::new(),
         }
     }
@@ -111,16 +126,27 @@ impl Writer {
                         self.attached = Some(devices);
                         self.telemetry.attached(devices);
                     }
+                    Progress::Armed => self.paused = false,
+                    Progress::Prepared(prepared) => self.prepared(prepared),
+                    Progress::Grown(grown) => {
+                        if let Err(error) = self.grown(grown) {
+                            return error;
+                        }
+                    }
                     Progress::Failed(error) => return error,
                 },
                 () = sleep(pause) => {}
             }
-            if self.reconciler.needs_reconcile_at().is_some_and(|at| at <= clock::now()) {
+            let due = |writer: &Self| {
+                writer.reconciler.needs_reconcile_at().is_some_and(|at| at <= clock::now())
+            };
+            if !self.paused && due(self) {
                 self.reconcile();
             }
-            if self.reconciler.needs_reconcile_at().is_none_or(|at| at > clock::now()) {
+            if !due(self) && !self.growth.is_under_way() {
                 let reconciler = &self.reconciler;
                 self.telemetry.settled(reconciler.is_synced(), |name| reconciler.slices(name));
+                self.caught_up |= self.reconciler.is_synced();
             }
             if let Some(snapshot) = self.snapshot.take() {
                 self.installer.devices(snapshot);
@@ -144,6 +170,9 @@ impl Writer {
         const LONG: Duration = Duration::from_secs(3600);
         // The clock ticks every few milliseconds: a moment later, it is surely due.
         const TICK: Duration = Duration::from_millis(5);
+        if self.paused {
+            return LONG;
+        }
         let now = clock::now();
         self.reconciler.needs_reconcile_at().map_or(LONG, |at| until(at, now) + TICK)
     }
@@ -152,6 +181,7 @@ impl Writer {
         self.telemetry.concerned(self.reconciler.dirty());
         let began = Instant::now();
         let mut report = self.reconciler.reconcile(&mut self.store, clock::now());
+        self.begin_growth(&mut report);
         let unserved = self.reconciler.unserved().count();
         self.telemetry.reconciled(&report, began.elapsed(), unserved);
         if report.applied >= MANY {
@@ -178,6 +208,52 @@ impl Writer {
             let (ops, services) = (report.applied, report.services);
             tracing::debug!(generation, ops, services, "reconciled");
         }
+    }
+
+    /// Has maps grow that are too small. What is for want of their room is no failure until that is
+    /// seen to be in vain.
+    fn begin_growth(&mut self, report: &mut Report) {
+        if report.short.is_empty() {
+            return;
+        }
+        let rooms = self.store.rooms();
+        if let Some(rooms) = self.growth.begin(&report.short, &rooms, Instant::now()) {
+            tracing::info!(?rooms, "maps are too small and grow");
+            self.installer.prepare(rooms);
+        }
+        report.failures.retain(|failure| {
+            let map = failure.error.map();
+            !(failure.error.is_for_want_of_room() && self.growth.will_grow(map, &rooms))
+        });
+    }
+
+    /// Larger maps are ready to be filled: from now on nothing may be written.
+    fn prepared(&mut self, prepared: Result<(), String>) {
+        match prepared {
+            Ok(()) => {
+                self.paused = true;
+                self.installer.grow();
+            }
+            Err(why) => self.growth_failed(&why),
+        }
+    }
+
+    fn grown(&mut self, grown: Result<(), String>) -> Result<(), AgentError> {
+        self.paused = false;
+        // Also when it failed half way.
+        self.store = BpfStore::open(&self.maps)?;
+        self.sweeper.maps_replaced();
+        self.reconciler.grown(self.store.capacity());
+        match grown {
+            Ok(()) => tracing::info!(rooms = ?self.growth.done(), "maps have grown"),
+            Err(why) => self.growth_failed(&why),
+        }
+        Ok(())
+    }
+
+    fn growth_failed(&mut self, why: &str) {
+        let text = self.growth.failed(why, Instant::now());
+        tracing::warn!("{text}; trying again in a while");
     }
 
     /// Logs what is wrong with objects and files. A document that can't be read asks for no write,
@@ -214,6 +290,9 @@ impl Writer {
             failures.insert(text);
         }
         self.told = failures;
+        if !report.failures.is_empty() {
+            shown.extend(self.growth.trouble().map(str::to_owned));
+        }
         shown
     }
 
@@ -241,21 +320,25 @@ impl Writer {
 
     fn arm(&mut self) {
         if !std::mem::replace(&mut self.armed, true) {
+            self.paused = true;
             self.installer.arm();
         }
     }
 
-    /// Says once that everything is in place.
+    /// Says once that everything is in place. A Service that can't be served doesn't keep the others
+    /// waiting: no other node would do better, and a rollout would stop. It is told as a failure.
     fn announce(&mut self) {
-        let in_step = self.reconciler.is_synced() && self.reconciler.unserved().next().is_none();
-        let (false, true, Some(devices)) = (self.ready, in_step, self.attached) else { return };
+        let (false, true, Some(devices)) = (self.ready, self.caught_up, self.attached) else {
+            return;
+        };
         self.ready = true;
         self.telemetry.ready();
         let generation = self.state.update(|live| {
             live.ready = true;
             live.generation
         });
-        tracing::info!(generation, devices, "ready");
+        let unserved = self.reconciler.unserved().count();
+        tracing::info!(generation, devices, unserved, "ready");
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     clsact::{self, Place},
-    inspect,
+    inspect, layouts,
     links::BESIDE,
     pins::{Pins, parse_device_pin},
     qdisc, syscall,
@@ -87,11 +87,11 @@ pub fn run(
 
 /// `v1`, `v2`, …
 fn is_layout(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok())
+    layouts::version(&path.file_name().unwrap_or_default().to_string_lossy()).is_some()
 }
 
-fn remove_layout(
+/// Takes away what is pinned below the directory of one layout, links first.
+pub(super) fn remove_layout(
     version: &Path,
     device_name: &impl Fn(u32) -> Option<String>,
     removed: &mut Removed,

@@ -130,6 +130,13 @@ pub(super) fn ensure(
     }
 }
 
+/// Has the link at `pin` run `program`. Fine if what it is attached to is gone.
+pub(super) fn replace_at(pin: &Path, program: BorrowedFd<'_>) -> Result<(), LinkError> {
+    let failed = |call: &'static str| move |source| LinkError { pin: pin.into(), call, source };
+    let link = syscall::open(pin).map_err(failed("opening"))?;
+    replace(&link, program).map(drop).map_err(failed("replacing"))
+}
+
 /// Detaches and unpins the link at `pin`; fine if there is none. Whether there was one.
 pub(super) fn detach(pin: &Path) -> Result<bool, LinkError> {
     let failed = |call| move |source| LinkError { pin: pin.into(), call, source };

@@ -9,10 +9,14 @@
 
 pub mod cleanup;
 pub mod clsact;
+mod copy;
+mod growing;
 pub mod inspect;
 pub mod kernel;
+mod layouts;
 pub mod links;
 pub mod map;
+mod moving;
 pub mod netns_cookie;
 pub mod object;
 mod pinned;
@@ -22,6 +26,7 @@ pub mod program;
 mod qdisc;
 mod raw_map;
 pub mod sizes;
+mod switch;
 pub mod syscall;
 pub mod tables;
 
@@ -30,17 +35,29 @@ use std::{
     fs, io,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
+    thread,
+    time::Duration,
 };
+
+use proxy_common::{KernelLacks, layout::LAYOUT_VERSION};
 
 use self::{
     clsact::{FilterError, Place},
     kernel::Kernel,
     links::{Attached, LinkError, Target},
+    map::MapError,
+    moving::{MoveError, Moving},
     object::{ObjectError, Programs, Rejected},
     pins::{Pins, device_pin, parse_device_pin},
     program::{DeviceProgram, Direction, SocketProgram},
     sizes::Sizes,
 };
+use crate::host::clock;
+
+pub use growing::Prepared;
+
+/// How long a program may run that began before something was changed: far longer than any does.
+const PROGRAMS_END: Duration = Duration::from_millis(20);
 
 /// How programs are attached to devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -77,6 +94,25 @@ pub enum DatapathError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Maps of a newer layout are pinned.
+    #[error(
+        "{}: a newer Sluice has pinned maps of layout {version} there, and this one knows layouts up \
+         to {LAYOUT_VERSION}: start the newer one again; or run `sluice cleanup`, which interrupts \
+         connections that Sluice knows of, and start this one",
+        path.display()
+    )]
+    NewerLayout {
+        /// Its directory.
+        path: PathBuf,
+        /// Its number.
+        version: u32,
+    },
+    /// A map that can't be moved.
+    #[error(transparent)]
+    Move(#[from] MoveError),
+    /// A map.
+    #[error(transparent)]
+    Map(#[from] MapError),
     /// The object.
     #[error(transparent)]
     Object(#[from] ObjectError),
@@ -89,6 +125,9 @@ pub enum DatapathError {
     /// The kernel refused the program, so it can't be attached.
     #[error("program {0} was refused by the kernel when it was loaded")]
     Refused(&'static str),
+    /// A program that the kernel took before.
+    #[error("program {} is refused by the kernel, which took it before: {}", .0.program, .0.reason)]
+    RefusedAgain(Rejected),
 }
 
 impl DatapathError {
@@ -108,11 +147,17 @@ pub struct Datapath {
     pins: Pins,
     programs: Programs,
     hook: DeviceHook,
+    /// What the kernel lacks that programs are loaded for.
+    lacks: KernelLacks,
+    /// What is to be taken over before programs are attached.
+    moving: Option<Moving>,
+    /// What an earlier agent has installed is complete in the maps.
+    complete: bool,
 }
 
 impl Datapath {
-    /// Loads the programs, and creates or adopts the maps under `pins`; new ones with these sizes.
-    /// Attaches nothing.
+    /// Loads the programs, and creates or adopts the maps under `pins`; new ones with these sizes,
+    /// with what maps of other sizes and of older layouts hold. Attaches nothing.
     ///
     /// # Errors
     /// See [`DatapathError`]. Programs that the kernel refuses are no error, see
@@ -127,8 +172,46 @@ impl Datapath {
             fs::create_dir_all(&path)
                 .map_err(|source| DatapathError::Directory { path, source })?;
         }
-        let programs = object::load(&pins.maps(), sizes, kernel.lacks())?;
-        Ok(Self { pins, programs, hook })
+        let lacks = kernel.lacks();
+        let (rooms, mut moving) = Moving::plan(&pins, sizes)?;
+        let filled = object::load(&rooms, lacks)
+            .map_err(DatapathError::from)
+            .and_then(|programs| Ok((programs, moving.fill()?)));
+        let (programs, ()) = filled.inspect_err(|_| moving.undo())?;
+        let complete = moving.is_complete();
+        let moving = moving.is_needed().then_some(moving);
+        Ok(Self { pins, programs, hook, lacks, moving, complete })
+    }
+
+    /// Has every program that an earlier agent attached replaced by its successor, in place, where
+    /// maps of theirs have been replaced; then takes the old maps away. To be called before anything
+    /// is attached. Whether there was something to take over.
+    ///
+    /// Concurrency: for some milliseconds there are hooks that run programs with the old maps and
+    /// hooks that run programs with the new ones. What the agent writes is the same in both. Flows are
+    /// neither opened nor settled meanwhile (see `Moving::set_hold`), so both know the same ones: a
+    /// packet that would have is dropped and sent again. What goes on in a flow is told to the new
+    /// tables afterwards.
+    ///
+    /// # Errors
+    /// See [`DatapathError`]. What was attached stays attached.
+    pub fn take_over(&mut self) -> Result<bool, DatapathError> {
+        let Some(moving) = self.moving.take() else { return Ok(false) };
+        if self.is_attached()? {
+            let began = clock::now();
+            if moving.set_hold(true)? {
+                thread::sleep(PROGRAMS_END);
+            }
+            let moved = moving.follow().map_err(DatapathError::from).and_then(|()| self.switch());
+            moving.set_hold(false)?;
+            moved?;
+            thread::sleep(PROGRAMS_END);
+            moving.catch_up(began)?;
+        } else {
+            moving.follow()?;
+        }
+        moving.finish()?;
+        Ok(true)
     }
 
     /// The pins.
@@ -231,6 +314,15 @@ impl Datapath {
 
     fn qdisc_note(&self, ifindex: u32) -> PathBuf {
         self.pins.qdiscs().join(ifindex.to_string())
+    }
+
+    /// Whether programs are attached, and their maps hold all that an earlier agent had written: new
+    /// programs may take their place at once.
+    ///
+    /// # Errors
+    /// When the pins can't be listed.
+    pub fn goes_on(&self) -> Result<bool, DatapathError> {
+        Ok(self.complete && self.is_attached()?)
     }
 
     /// Whether an earlier agent has left programs attached.

@@ -8,7 +8,7 @@ use std::{
     io,
     num::NonZero,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -20,7 +20,7 @@ use aya::{
 use proxy_common::{KERNEL_LACKS, KernelLacks, layout::MAPS};
 
 use super::{
-    pinned::{self, Shape},
+    pinned::Shape,
     sizes::Sizes,
     syscall::{self, ProgramInfo},
 };
@@ -128,23 +128,26 @@ impl Programs {
     }
 }
 
-/// Creates the maps in `directory` with these sizes, or adopts those that are pinned there, and loads
-/// the programs for a kernel that lacks this.
+/// A map: how many elements it has room for, and where it is or will be pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    pub(super) map: &'static str,
+    pub(super) room: u32,
+    pub(super) pin: PathBuf,
+}
+
+/// Creates the maps, or adopts those that are pinned, and loads the programs for a kernel that lacks
+/// this.
 ///
 /// # Errors
 /// See [`ObjectError`]. A program that is refused is no error, see [`Programs::rejected`].
-pub fn load(directory: &Path, sizes: Sizes, lacks: KernelLacks) -> Result<Programs, ObjectError> {
+pub(super) fn load(maps: &[Room], lacks: KernelLacks) -> Result<Programs, ObjectError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::DEBUG);
     loader.override_global(KERNEL_LACKS, bytemuck::bytes_of(&lacks), true);
-    let shapes = pinned::shapes()?;
-    for spec in MAPS {
-        let room = match shapes.get(spec.name) {
-            Some(shape) => pinned::make_way(directory, spec, shape.with_room(sizes.of(spec)))?,
-            None => sizes.of(spec),
-        };
-        loader.map_max_entries(spec.name, room);
-        loader.map_pin_path(spec.name, directory.join(spec.name));
+    for Room { map, room, pin } in maps {
+        loader.map_max_entries(map, *room);
+        loader.map_pin_path(map, pin.clone());
     }
     let mut object = loader.load(OBJECT).map_err(|error| ObjectError::Load(Box::new(error)))?;
     Ok(load_programs(&mut object))
@@ -159,9 +162,10 @@ pub(super) fn verify(lacks: KernelLacks) -> Result<Vec<Rejected>, ObjectError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::DEBUG);
     loader.override_global(KERNEL_LACKS, bytemuck::bytes_of(&lacks), true);
-    let (flows, new_flows) = (*Sizes::RANGE.start(), *Sizes::RANGE.start());
+    let flows = *Sizes::RANGE.start();
+    let sizes = Sizes { flows, new_flows: flows, ..Sizes::default() };
     for spec in MAPS {
-        loader.map_max_entries(spec.name, Sizes { flows, new_flows }.of(spec));
+        loader.map_max_entries(spec.name, sizes.of(spec));
     }
     let mut object = loader.load(OBJECT).map_err(|error| ObjectError::Load(Box::new(error)))?;
     Ok(load_programs(&mut object).rejected)

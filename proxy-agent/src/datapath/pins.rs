@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! <pin path>/v1/<MAP>                      maps, see `proxy_common::layout`
+//! <pin path>/v1/<MAP>-next                 a map that is to take the place of <MAP>
+//! <pin path>/v1/<MAP>-old                  a map whose place <MAP> has taken, until no program uses it
 //! <pin path>/v1/links/connect4 …           links of the socket path, one a program
 //! <pin path>/v1/links/ingress-<ifindex>    TCX links, one a device and direction
 //! <pin path>/v1/filters/ingress-<ifindex>  the program of a clsact filter, where there is no TCX
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use proxy_common::layout::LAYOUT_VERSION;
 
-use super::program::Direction;
+use super::{layouts, program::Direction};
 
 /// A pin path, and the names below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +39,12 @@ impl Pins {
     /// Where the maps of this layout are.
     #[must_use]
     pub fn maps(&self) -> PathBuf {
-        self.root.join(format!("v{LAYOUT_VERSION}"))
+        self.layout(LAYOUT_VERSION)
+    }
+
+    /// Where the maps of a layout are.
+    pub(super) fn layout(&self, version: u32) -> PathBuf {
+        self.root.join(layouts::directory(version))
     }
 
     /// Where the links are.
@@ -57,6 +64,16 @@ impl Pins {
     pub fn qdiscs(&self) -> PathBuf {
         self.maps().join("qdiscs")
     }
+}
+
+/// The pin of a map that is to take the place of `map`.
+pub(super) fn next_map(maps: &Path, map: &str) -> PathBuf {
+    maps.join(format!("{map}-next"))
+}
+
+/// The pin of a map whose place `map` has taken.
+pub(super) fn old_map(maps: &Path, map: &str) -> PathBuf {
+    maps.join(format!("{map}-old"))
 }
 
 /// The name of a device's link or filter.

@@ -2,7 +2,7 @@
 //!
 //! Kernels before 5.6, and some kinds of map on later ones, have no batch commands; then elements
 //! go one by one and the caller doesn't notice. Called by [`crate::datapath::map`], which adds
-//! types.
+//! types, and by [`crate::datapath::copy`], which needs none.
 
 use std::{
     io,
@@ -21,6 +21,7 @@ pub(super) struct RawMap {
     fd: OwnedFd,
     key_size: usize,
     value_size: usize,
+    is_array: bool,
 }
 
 impl RawMap {
@@ -29,7 +30,12 @@ impl RawMap {
     pub(super) fn new(fd: OwnedFd, info: &MapInfo, cpus: usize) -> Self {
         let value = info.value_size as usize;
         let value_size = if info.is_per_cpu() { value.next_multiple_of(8) * cpus } else { value };
-        Self { fd, key_size: info.key_size as usize, value_size }
+        Self { fd, key_size: info.key_size as usize, value_size, is_array: info.is_array() }
+    }
+
+    /// Whether it has all its elements at all times.
+    pub(super) fn is_array(&self) -> bool {
+        self.is_array
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -40,6 +46,23 @@ impl RawMap {
     pub(super) fn lookup(&self, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
         self.check(key, value, 1);
         found(self.element(Command::MapLookup, address(key), address_mut(value), 0))
+    }
+
+    /// The bytes of a key and of a value.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.key_size, self.value_size)
+    }
+
+    /// Writes an element unless there is one. Whether it was written.
+    pub(super) fn insert(&self, key: &[u8], value: &[u8]) -> io::Result<bool> {
+        /// `BPF_NOEXIST`
+        const IF_ABSENT: u64 = 1;
+        self.check(key, value, 1);
+        match self.element(Command::MapUpdate, address(key), address(value), IF_ABSENT) {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {

@@ -129,6 +129,12 @@ pub struct MapInfo {
 }
 
 impl MapInfo {
+    /// Whether it has all its elements at all times.
+    pub(super) fn is_array(&self) -> bool {
+        // BPF_MAP_TYPE_ARRAY, _PERCPU_ARRAY
+        matches!(self.kind, 2 | 6)
+    }
+
     /// Whether a look-up returns one value for each CPU.
     pub(super) fn is_per_cpu(&self) -> bool {
         // BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH, _PERCPU_CGROUP_STORAGE

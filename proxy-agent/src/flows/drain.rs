@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Timeouts,
-    sweeper::{SweepOptions, Sweeper, SweeperError},
+    sweeper::{Gate, SweepOptions, Sweeper, SweeperError},
 };
 use crate::datapath::{
     map::MapError,
@@ -47,7 +47,7 @@ pub fn drain(
     forget_frontends::<V6>(maps)?;
     let options = SweepOptions { timeouts: timeouts(), interval: SWEEP, destroy_sockets: false };
     let (found_in, mut found) = mpsc::channel(1);
-    let _sweeper = Sweeper::start(maps, options, found_in)?;
+    let _sweeper = Sweeper::start(maps, options, Gate::default(), found_in)?;
     let mut left = usize::MAX;
     while start.elapsed() < patience {
         thread::sleep(TICK);

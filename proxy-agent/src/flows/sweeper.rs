@@ -8,7 +8,10 @@
 use std::{
     io,
     path::Path,
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -37,6 +40,18 @@ pub struct SweepOptions {
     pub destroy_sockets: bool,
 }
 
+/// Keeps the sweeper out of the tables while their content is moved: it would take the first half of
+/// a flow that arrives for one that has lost the other.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<Mutex<()>>);
+
+impl Gate {
+    /// Waits for the end of a walk, and keeps the next one from beginning until the guard is dropped.
+    pub fn close(&self) -> MutexGuard<'_, ()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The agent's end of the sweeper.
 #[derive(Debug)]
 pub struct Sweeper {
@@ -58,24 +73,26 @@ pub enum SweeperError {
 enum Command {
     UdpServing(Vec<UdpServing>),
     ServicesChanged,
+    MapsReplaced,
 }
 
 impl Sweeper {
     /// Starts sweeping the tables pinned in `maps`. What was found is sent to `found` after each
-    /// walk.
+    /// walk; none begins while `gate` is closed.
     ///
     /// # Errors
     /// See [`SweeperError`].
     pub fn start(
         maps: &Path,
         options: SweepOptions,
+        gate: Gate,
         found: channel::Sender<Found>,
     ) -> Result<Self, SweeperError> {
         let mut walker = Walker::open(maps, &options)?;
         let (commands, receiver) = mpsc::channel();
         thread::Builder::new()
             .name("flow-sweeper".into())
-            .spawn(move || run(&mut walker, options.interval, &receiver, &found))
+            .spawn(move || run(&mut walker, (options.interval, &gate), &receiver, &found))
             .map_err(SweeperError::Thread)?;
         Ok(Self { commands })
     }
@@ -90,6 +107,11 @@ impl Sweeper {
         self.tell(Command::ServicesChanged);
     }
 
+    /// Tells that other maps are pinned under the names of those that are swept.
+    pub fn maps_replaced(&self) {
+        self.tell(Command::MapsReplaced);
+    }
+
     fn tell(&self, command: Command) {
         // The thread ends with the agent and not before, unless it has panicked, which is logged.
         let _ = self.commands.send(command);
@@ -98,7 +120,7 @@ impl Sweeper {
 
 fn run(
     walker: &mut Walker,
-    interval: Duration,
+    (interval, gate): (Duration, &Gate),
     commands: &mpsc::Receiver<Command>,
     found: &channel::Sender<Found>,
 ) {
@@ -112,6 +134,11 @@ fn run(
                 for command in std::iter::once(first).chain(commands.try_iter()) {
                     match command {
                         Command::ServicesChanged => walker.forget_services(),
+                        Command::MapsReplaced => {
+                            if let Err(error) = walker.open_again() {
+                                tracing::warn!(map = error.map, %error, "maps not opened again");
+                            }
+                        }
                         Command::UdpServing(ports) => {
                             for UdpServing { service, endpoints } in ports {
                                 serving.set(service, endpoints);
@@ -127,8 +154,10 @@ fn run(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
+        let closed = gate.close();
         let start = Instant::now();
         let result = walker.walk(&serving);
+        drop(closed);
         let end = Instant::now();
         (next, early) = (end + interval, end + (end - start) * PART);
         match result {

@@ -2,7 +2,10 @@
 //!
 //! Called by [`crate::flows::sweeper`].
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use proxy_common::{
     Affinity, AffinityKey, CountedSocket, Counter, DropReason, Nanoseconds, ServiceId, SocketKey,
@@ -61,6 +64,7 @@ struct OfFamily<A: Family> {
 /// Walks, and remembers what was told.
 #[derive(Debug)]
 pub(super) struct Walker {
+    maps: PathBuf,
     v4: OfFamily<V4>,
     v6: OfFamily<V6>,
     counted: Map<u64, CountedSocket>,
@@ -100,6 +104,7 @@ struct Sum {
 impl Walker {
     pub(super) fn open(maps: &Path, options: &SweepOptions) -> Result<Self, MapError> {
         Ok(Self {
+            maps: maps.into(),
             v4: OfFamily::open(maps)?,
             v6: OfFamily::open(maps)?,
             counted: tables::counted_sockets(maps)?,
@@ -111,6 +116,16 @@ impl Walker {
             destroyer: Destroyer::new(options.destroy_sockets),
             unsupported: None,
         })
+    }
+
+    /// Opens what is pinned now. What is known of sockets stays.
+    pub(super) fn open_again(&mut self) -> Result<(), MapError> {
+        self.v4 =
+            OfFamily { seen: std::mem::take(&mut self.v4.seen), ..OfFamily::open(&self.maps)? };
+        self.v6 =
+            OfFamily { seen: std::mem::take(&mut self.v6.seen), ..OfFamily::open(&self.maps)? };
+        self.known = None;
+        Ok(())
     }
 
     /// Services are to be read again.

@@ -96,6 +96,18 @@ pub enum OptionsError {
         /// What was given.
         size: u32,
     },
+    /// A map of Services that is too small or too large.
+    #[error(
+        "--{flag} {size}: give a number from {} to {}",
+        Sizes::SERVICES_RANGE.start(),
+        Sizes::SERVICES_RANGE.end()
+    )]
+    ServiceMapSize {
+        /// The flag's name.
+        flag: &'static str,
+        /// What was given.
+        size: u32,
+    },
     /// No URL.
     #[error(
         "--api-server {0:?}: not the URL of an API server: write it as in https://192.0.2.1:6443, \

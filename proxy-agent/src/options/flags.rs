@@ -157,6 +157,13 @@ flags! {{
     /// Room in each of the tables of new flows, where the least recently used go [default: 65536]
     #[arg(long, value_name = "N")]
     new_flow_table_size: u32,
+    /// Room that each map of Services and endpoints has at first; they grow as they need it [default:
+    /// as the layout says]
+    #[arg(long, value_name = "N")]
+    service_map_size: u32,
+    /// Room beyond which no map of Services and endpoints grows [default: 16777216]
+    #[arg(long, value_name = "N")]
+    service_map_limit: u32,
     /// How often flow tables are searched for flows that are over [default: 5s]
     #[arg(long, value_name = "DURATION")]
     sweep_interval: Span,

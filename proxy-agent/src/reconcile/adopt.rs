@@ -39,8 +39,8 @@ pub(super) fn adopt(mut installed: Installed) -> Tables {
         capacity: installed.capacity,
         filter: Filter::adopt(std::mem::take(&mut installed.filter)),
         backends: PerFamily {
-            v4: BackendTable::adopt(Family::V4, installed.capacity.backends, &backends.v4),
-            v6: BackendTable::adopt(Family::V6, installed.capacity.backends, &backends.v6),
+            v4: BackendTable::adopt(Family::V4, installed.capacity.backends_v4, &backends.v4),
+            v6: BackendTable::adopt(Family::V6, installed.capacity.backends_v6, &backends.v6),
         },
         sets: SlotSets::new(installed.capacity.slots),
         ids: ServiceIds::adopt(&installed.names, &ports),
@@ -49,6 +49,7 @@ pub(super) fn adopt(mut installed: Installed) -> Tables {
         frontends: HashMap::new(),
         placements: HashMap::new(),
         node_ports: HashMap::new(),
+        short: BTreeMap::new(),
     };
     for backend in backends.v4.values().chain(backends.v6.values()) {
         tables.filter.hold(backend.address, Role::Backend);

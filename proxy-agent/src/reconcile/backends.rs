@@ -53,6 +53,11 @@ impl BackendTable {
         Self { family, entries, ids, free, fresh, capacity, unwritten: BTreeSet::new(), unneeded }
     }
 
+    /// There is room for this many, which are no fewer than before.
+    pub(super) fn grown(&mut self, capacity: u32) {
+        self.capacity = self.capacity.max(capacity);
+    }
+
     /// The id of `backend`, which is needed once more: an old one, or a fresh one that has to be
     /// written. The flag says whether it is new to the table; `None`, that the table is full.
     pub(super) fn hold(&mut self, backend: Backend) -> Option<(BackendId, bool)> {
@@ -179,6 +184,16 @@ mod tests {
         assert_eq!(table.clears().len(), 1);
         assert_eq!(table.cleared(id), Some(backend(80)));
         assert_eq!(table.hold(backend(81)), Some((id, true)));
+    }
+
+    #[test]
+    fn a_table_that_has_grown_gives_the_ids_that_came_with_it() {
+        let mut table = table(2);
+        assert!(table.hold(backend(80)).is_some());
+        assert_eq!(table.hold(backend(81)), None);
+        table.grown(3);
+        assert_eq!(table.hold(backend(81)), Some((BackendId::new(2), true)));
+        assert_eq!(table.hold(backend(82)), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can go wrong between the cluster's objects and the maps, and for whom.
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use proxy_common::ServiceId;
 
@@ -17,14 +17,16 @@ pub enum ReconcileError {
     Store(#[from] StoreError),
     /// No free run of slots is long enough.
     #[error(
-        "SLOTS has no run of {wanted} free slots left: raise its size, use a smaller --maglev-table-size, or serve fewer endpoints"
+        "SLOTS has no run of {wanted} free slots left: raise --service-map-limit, use a smaller --maglev-table-size, or serve fewer endpoints"
     )]
     SlotsFull {
         /// How many were needed.
         wanted: u32,
     },
     /// No backend id is free.
-    #[error("the map of {family} backends is full: raise its size, or serve fewer endpoints")]
+    #[error(
+        "the map of {family} backends is full: raise --service-map-limit, or serve fewer endpoints"
+    )]
     BackendsFull {
         /// Which of the two.
         family: Family,
@@ -83,6 +85,8 @@ pub struct Report {
     pub services: usize,
     /// What could not be done.
     pub failures: Vec<Failure>,
+    /// How many elements more would be needed, of maps that are full.
+    pub short: BTreeMap<&'static str, u32>,
     /// UDP Service ports whose serving endpoints changed; at first, all of them.
     pub udp_serving: Vec<UdpServing>,
 }

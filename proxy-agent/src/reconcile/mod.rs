@@ -52,7 +52,7 @@ use crate::{
     desired::{FrontendKey, select_node_addresses},
     model::{NamespacedName, Problem, Service, Slices},
     source::Event,
-    store::{Installed, MapStore},
+    store::{Capacity, Installed, MapStore},
 };
 
 use claims::Claims;
@@ -211,6 +211,7 @@ impl Reconciler {
             self.config.wrote();
         }
         self.tables.ids.settle(grace_after(now));
+        report.short = std::mem::take(&mut self.tables.short);
         self.pending = false;
         if !report.failures.is_empty() {
             self.retry.failed(now);
@@ -218,6 +219,14 @@ impl Reconciler {
             self.retry.settled();
         }
         report
+    }
+
+    /// The maps have this much room from now on, which is no less than before. What failed is tried
+    /// again at once.
+    pub fn grown(&mut self, capacity: Capacity) {
+        self.tables.grown(capacity);
+        self.dirty.append(&mut self.failed);
+        self.pending = true;
     }
 
     /// When [`Self::reconcile`] has to run again even if no event comes: something waits for its

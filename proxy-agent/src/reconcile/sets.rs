@@ -69,6 +69,11 @@ impl SlotSets {
         }
     }
 
+    /// So many slots were added from `base` on.
+    pub(super) fn more_slots(&mut self, base: u32, slots: u32) {
+        self.free.give_back(base, slots);
+    }
+
     /// Slots that were found in use, or might be: what they hold, and the backends that they need.
     pub(super) fn adopt(
         &mut self,

@@ -96,6 +96,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_added_at_the_end_joins_what_is_free_there() {
+        let mut free = FreeSlots::new(10);
+        assert_eq!(free.take(8), Some(0));
+        assert_eq!(free.take(4), None);
+        free.give_back(10, 2);
+        assert_eq!(free.take(4), Some(8));
+        free.give_back(12, 0);
+        assert_eq!(free.take(1), None);
+    }
+
+    #[test]
     fn the_tightest_run_is_taken() {
         let mut free = FreeSlots::new(100);
         free.reserve(4, 6);

@@ -50,6 +50,8 @@ pub(super) struct Tables {
     pub(super) placements: HashMap<PortKey, Placement>,
     /// How many frontends there are of each NodePort, by its marker.
     pub(super) node_ports: HashMap<FrontendKey, u32>,
+    /// How many elements more were asked for than maps have room for, since it was last told.
+    pub(super) short: BTreeMap<&'static str, u32>,
 }
 
 impl Tables {
@@ -85,6 +87,7 @@ impl Tables {
             Ok(placement) => placement,
             Err(wanted) => {
                 self.release_backends(family, &held);
+                self.is_short("SLOTS", wanted);
                 return Err(ReconcileError::SlotsFull { wanted });
             }
         };
@@ -214,6 +217,21 @@ impl Tables {
         }
     }
 
+    /// The maps have this much room from now on.
+    pub(super) fn grown(&mut self, capacity: Capacity) {
+        let slots = capacity.slots.saturating_sub(self.capacity.slots);
+        self.sets.more_slots(self.capacity.slots, slots);
+        self.backends.of_mut(Family::V4).grown(capacity.backends_v4);
+        self.backends.of_mut(Family::V6).grown(capacity.backends_v6);
+        self.capacity = capacity;
+    }
+
+    /// A map would need `more` elements.
+    pub(super) fn is_short(&mut self, map: &'static str, more: u32) {
+        let short = self.short.entry(map).or_default();
+        *short = short.saturating_add(more);
+    }
+
     fn hold_backends(
         &mut self,
         family: Family,
@@ -230,7 +248,10 @@ impl Tables {
                 }
                 None => {
                     self.release_backends(family, &ids);
-                    return Err(ReconcileError::BackendsFull { family });
+                    let error = ReconcileError::BackendsFull { family };
+                    let more = backends.len() - ids.len();
+                    self.is_short(error.map(), u32::try_from(more).unwrap_or(u32::MAX));
+                    return Err(error);
                 }
             }
         }

@@ -31,6 +31,11 @@ impl MemoryStore {
         &self.content
     }
 
+    /// The maps have this much room from now on, which is no less than before.
+    pub const fn grow(&mut self, capacity: Capacity) {
+        self.content.capacity = capacity;
+    }
+
     /// How many operations were applied so far.
     #[must_use]
     pub const fn applied(&self) -> usize {
@@ -69,8 +74,14 @@ impl MemoryStore {
             Op::DeleteMember { member } => _ = self.content.members.remove(member),
             Op::PutTurn { id } => _ = self.content.turns.insert(*id),
             Op::DeleteTurn { id } => _ = self.content.turns.remove(id),
-            Op::V4(of_family) => apply_family(&mut self.content.v4, capacity, of_family, op)?,
-            Op::V6(of_family) => apply_family(&mut self.content.v6, capacity, of_family, op)?,
+            Op::V4(of_family) => {
+                let backends = capacity.backends_v4;
+                apply_family(&mut self.content.v4, (capacity, backends), of_family, op)?;
+            }
+            Op::V6(of_family) => {
+                let backends = capacity.backends_v6;
+                apply_family(&mut self.content.v6, (capacity, backends), of_family, op)?;
+            }
         }
         self.applied += 1;
         Ok(())
@@ -79,12 +90,12 @@ impl MemoryStore {
 
 fn apply_family<A: Address>(
     maps: &mut InstalledFamily<A>,
-    capacity: Capacity,
+    (capacity, backends): (Capacity, u32),
     of_family: &FamilyOp<A>,
     op: &Op,
 ) -> Result<(), StoreError> {
     match of_family {
-        FamilyOp::PutBackend { id, .. } if id.get() >= capacity.backends => {
+        FamilyOp::PutBackend { id, .. } if id.get() >= backends => {
             return Err(past_the_end(op));
         }
         FamilyOp::PutBackend { id, backend } => _ = maps.backends.insert(*id, *backend),

@@ -287,8 +287,10 @@ pub struct Capacity {
     pub frontends: u32,
     /// Elements of `SLOTS`.
     pub slots: u32,
-    /// Elements of `BACKENDS_V4`, and of `BACKENDS_V6`.
-    pub backends: u32,
+    /// Elements of `BACKENDS_V4`.
+    pub backends_v4: u32,
+    /// Elements of `BACKENDS_V6`.
+    pub backends_v6: u32,
     /// Elements of `AFFINITY_MEMBERS`.
     pub members: u32,
     /// Elements of `SOURCE_RANGES_V4`, and of `SOURCE_RANGES_V6`.
@@ -300,7 +302,8 @@ impl Default for Capacity {
         Self {
             frontends: SERVICES_MAX,
             slots: SLOTS_MAX,
-            backends: BACKENDS_MAX,
+            backends_v4: BACKENDS_MAX,
+            backends_v6: BACKENDS_MAX,
             members: AFFINITY_MEMBERS_MAX,
             ranges: SOURCE_RANGES_MAX,
         }

@@ -222,6 +222,11 @@ impl Commit<'_> {
             return HashMap::new();
         }
         let failed = self.store.apply(ops);
+        for failed in &failed {
+            if let StoreError::Full { map } = failed.error {
+                self.tables.is_short(map, 1);
+            }
+        }
         self.report.applied += ops.len() - failed.len();
         failed.into_iter().map(|failed| (failed.op, self.failure(failed.error))).collect()
     }

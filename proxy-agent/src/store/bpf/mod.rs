@@ -5,7 +5,7 @@
 
 mod batch;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use bytemuck::Zeroable;
 use proxy_common::{BackendId, Config, FILTER_WORDS, ServiceId, V4, V6};
@@ -47,10 +47,29 @@ impl BpfStore {
         Capacity {
             frontends: self.v4.frontends.max_entries().min(self.v6.frontends.max_entries()),
             slots: self.shared.slots.max_entries(),
-            backends: self.v4.backends.max_entries().min(self.v6.backends.max_entries()),
+            backends_v4: self.v4.backends.max_entries(),
+            backends_v6: self.v6.backends.max_entries(),
             members: self.shared.members.max_entries(),
             ranges: self.v4.ranges.max_entries().min(self.v6.ranges.max_entries()),
         }
+    }
+
+    /// How much each map of Services has room for, by its name.
+    #[must_use]
+    pub fn rooms(&self) -> BTreeMap<&'static str, u32> {
+        let Self { shared, v4, v6, .. } = self;
+        BTreeMap::from([
+            (shared.slots.name(), shared.slots.max_entries()),
+            (shared.names.name(), shared.names.max_entries()),
+            (shared.members.name(), shared.members.max_entries()),
+            (shared.turns.name(), shared.turns.max_entries()),
+            (v4.frontends.name(), v4.frontends.max_entries()),
+            (v6.frontends.name(), v6.frontends.max_entries()),
+            (v4.backends.name(), v4.backends.max_entries()),
+            (v6.backends.name(), v6.backends.max_entries()),
+            (v4.ranges.name(), v4.ranges.max_entries()),
+            (v6.ranges.name(), v6.ranges.max_entries()),
+        ])
     }
 
     /// Whether nothing leads into the arrays: no agent has written `CONFIG`, which comes first, and
