@@ -1,5 +1,6 @@
 //! The programs themselves, run by the kernel packet by packet. What each packet ought to become is
-//! told in `proxy-ebpf/tests/stories`; here the kernel must do the same, byte for byte.
+//! told in `proxy-ebpf/tests/stories`; here the kernel must do the same, byte for byte. And maps of the
+//! kernel under a cluster that is larger than they are.
 
 mod byte_exact;
 mod choices;
@@ -10,6 +11,7 @@ mod generator;
 mod netns_cookie;
 mod outside;
 mod recording;
+mod scale;
 mod state;
 mod world;
 
