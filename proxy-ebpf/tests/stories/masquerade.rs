@@ -2,7 +2,7 @@
 //! what a flood takes away is no leak.
 
 use proxy_common::{
-    Counter, DropReason, FlowFlags, FrontendKind, Protocol, RejectReason, ServiceFlags,
+    Counter, DropReason, FlowFlags, FrontendKind, Nanoseconds, Protocol, RejectReason, ServiceFlags,
 };
 use proxy_ebpf::{
     env::FlowTable,
@@ -106,6 +106,9 @@ fn a_rst_that_nobody_believes_ends_nothing<A: Cast>() {
     let guessed = |from, to| tcp::<A>(from, to).rst().numbered(9, 0);
     stage.translates(Ingress, &guessed(outside(), node_port()), &guessed(outside(), away()));
     stage.translates(Egress, &guessed(outside(), away()), &guessed(seen, away()));
+    // Long enough for it not to have been sent before the RST.
+    let now = stage.machine.now.get().get();
+    stage.machine.now.set(Nanoseconds::new(now + 100_000_000));
     let data = |from, to| tcp::<A>(from, to).ack().data(b"alive");
     stage.translates(Ingress, &data(outside(), node_port()), &data(outside(), away()));
     stage.translates(Egress, &data(outside(), away()), &data(seen, away()));
