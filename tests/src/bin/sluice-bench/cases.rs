@@ -14,7 +14,7 @@ use proxy_ebpf::{
     transport::Hook,
     user::{
         Machine, UserPacket,
-        build::{End, tcp, tcp_syn},
+        build::{End, tcp, tcp_syn, udp},
     },
 };
 
@@ -93,6 +93,11 @@ fn backend<A: KernelFamily>() -> End<A> {
     (A::address(1, 9), 8080)
 }
 
+/// The node's own address. An endpoint in its network is there too, as they are on most nodes.
+fn node<A: KernelFamily>() -> A {
+    A::address(60, 1)
+}
+
 fn dead_frontend<A: KernelFamily>() -> End<A> {
     (A::address(96, 3), 80)
 }
@@ -103,7 +108,7 @@ fn data<A: KernelFamily>(from: End<A>, to: End<A>) -> UserPacket {
     tcp(from, to).ack().data(&PAYLOAD).packet()
 }
 
-/// All cases: the baselines, and the datapath with one Service and with many.
+/// All cases: the baselines, and the datapath with one Service, with 10,000 and with `services`.
 pub(crate) fn all(services: u32) -> Result<Vec<Case>> {
     let packet = data::<V4>(client(), frontend());
     let yardstick = Rc::new(Yardstick::load(packet.bytes.len())?);
@@ -120,7 +125,7 @@ pub(crate) fn all(services: u32) -> Result<Vec<Case>> {
         case(LOOKUP, Work::Baseline(Baseline::OneLookup)),
         case(EMPTY_ONCE, Work::EmptyOnce),
     ];
-    for count in [1, services] {
+    for count in [1, 10_000, services] {
         let machine = Rc::new(datapath(count)?);
         add::<V4>(&mut cases, &machine, count, &yardstick, &NAMES_V4);
         add::<V6>(&mut cases, &machine, count, &yardstick, &NAMES_V6);
@@ -128,13 +133,15 @@ pub(crate) fn all(services: u32) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Names of: no Service's at ingress and egress, established ingress, reply egress, a new
+/// Names of: no Service's at ingress and egress, to the node's own address as TCP and UDP, established ingress, reply egress, a new
 /// connection, a refusal.
-type Names = [&'static str; 6];
+type Names = [&'static str; 8];
 
 const NAMES_V4: Names = [
     "no Service's, ingress v4",
     "no Service's, egress v4",
+    "to the node, TCP, ingress v4",
+    "to the node, UDP, ingress v4",
     "established, ingress v4",
     "reply, egress v4",
     "new connection v4, once",
@@ -143,6 +150,8 @@ const NAMES_V4: Names = [
 const NAMES_V6: Names = [
     "no Service's, ingress v6",
     "no Service's, egress v6",
+    "to the node, TCP, ingress v6",
+    "to the node, UDP, ingress v6",
     "established, ingress v6",
     "reply, egress v6",
     "new connection v6, once",
@@ -165,6 +174,11 @@ fn add<A: KernelFamily>(
     let works = [
         (repeated(Hook::Ingress), elsewhere.clone()),
         (repeated(Hook::Egress), elsewhere),
+        (repeated(Hook::Ingress), data((A::address(70, 1), 1), (node::<A>(), 22))),
+        (
+            repeated(Hook::Ingress),
+            udp((A::address(70, 1), 1), (node::<A>(), 4789)).data(&PAYLOAD).packet(),
+        ),
         (repeated(Hook::Ingress), data::<A>(client(), frontend())),
         (repeated(Hook::Egress), data::<A>(backend(), client())),
         (Work::Once(Rc::clone(machine), goes_on, new), new(1)),
@@ -202,13 +216,17 @@ fn serve<A: KernelFamily>(machine: &mut Machine, services: u32) {
     machine.serve(tcp_frontend(dead_frontend()), service(2), &[]);
     machine.serve(tcp_frontend(frontend()), service(1), &[backend()]);
     for id in 3..services {
-        let [_, _, host, port] = id.to_be_bytes();
-        let end = (A::address(97, host), 1000 + u16::from(port));
+        let [_, net, host, port] = id.to_be_bytes();
+        let end = (A::address(97 + net, host), 1000 + u16::from(port));
         machine.serve(tcp_frontend(end), service(id), &[]);
     }
+    machine.mark_node(node::<A>());
+    let node_port = Service { kind: FrontendKind::NodePort as u8, ..service(services + 3) };
+    machine.serve(tcp_frontend((node(), 30_080)), node_port, &[(node(), 9100)]);
     // For the flows that go both ways.
     machine.mark(backend::<A>().0, FilterBits::FRONTEND);
     machine.mark(frontend::<A>().0, FilterBits::BACKEND);
+    machine.mark_port(Be16::new(frontend::<A>().1), Protocol::TCP, FilterBits::BACKEND);
 }
 
 /// A packet is not restored between runs, so two flows hand it to each other: what one makes of it

@@ -27,8 +27,8 @@ struct Arguments {
     /// Runs of a program in one turn
     #[arg(long, default_value_t = 2_000)]
     repeat: u32,
-    /// How many Services the larger of the two datapaths has
-    #[arg(long, default_value_t = 60_000)]
+    /// How many Services the largest of the three datapaths has
+    #[arg(long, default_value_t = 100_000)]
     services: u32,
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
