@@ -94,7 +94,7 @@ pub const MAPS: &[MapSpec] = &[
         MapKind::Array,
         ("u32", "u64"),
         FILTER_WORDS,
-        "Two bits for each slot of addresses: clear bits prove that no frontend (no backend) and no flow has the address.",
+        "Four bits for each slot of addresses, then for each port of TCP and of UDP: clear bits prove that no frontend (no backend) and no flow has the address, or the port.",
     ),
     spec(
         "DST_FLOWS_V4",

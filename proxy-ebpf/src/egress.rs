@@ -32,7 +32,11 @@ where
         // Also from senders that are no backend: any router, this node itself.
         return icmp::translate(packet, env, HOOK, at, &headers);
     }
-    if !may_belong(env, &headers) || transport::parse(packet, env, HOOK, &mut headers).is_err() {
+    let interest = interest(env, &headers);
+    if !interest.0 && !interest.1 || transport::parse(packet, env, HOOK, &mut headers).is_err() {
+        return Verdict::PASS;
+    }
+    if !may_belong(env, interest, &headers) {
         return Verdict::PASS;
     }
     let bytes = u64::from(packet.length()).saturating_sub(at as u64);
@@ -56,14 +60,30 @@ where
     rewrite(packet, HOOK, at, &headers, &found)
 }
 
-/// Whether the packet may belong to a flow: an answer comes from a backend, what is masqueraded goes
-/// to one.
+/// Whether source and destination may be backends' addresses: an answer comes from one, what is
+/// masqueraded goes to one.
 #[inline(always)]
-fn may_belong<A, E>(env: &E, headers: &Headers<A>) -> bool
+fn interest<A, E>(env: &E, headers: &Headers<A>) -> (bool, bool)
 where
     A: Network,
     E: Kernel,
 {
     let is_backend = |address| filter::interest(env, address).contains(FilterBits::BACKEND);
-    is_backend(headers.tuple.source) || is_backend(headers.tuple.destination)
+    (is_backend(headers.tuple.source), is_backend(headers.tuple.destination))
+}
+
+/// Whether the packet may belong to a flow: at one of its ends that `interest` calls a backend's
+/// address, the port may be a backend's too.
+#[inline(always)]
+fn may_belong<A, E>(env: &E, (source, destination): (bool, bool), headers: &Headers<A>) -> bool
+where
+    A: Network,
+    E: Kernel,
+{
+    let tuple = &headers.tuple;
+    let serves = |port| {
+        let bits = filter::at_port(env, FilterBits::BACKEND, port, tuple.protocol);
+        bits.contains(FilterBits::BACKEND)
+    };
+    (source && serves(tuple.source_port)) || (destination && serves(tuple.destination_port))
 }

@@ -1,7 +1,7 @@
 //! What happens to a packet that comes in by a device: destinations are rewritten here.
 //!
-//! The order of the questions is the order of their cost. Is the address of any interest? Does the
-//! packet belong to a flow? Is it for a Service? Would it be mistaken for a flow?
+//! The order of the questions is the order of their cost. Is the address of any interest, and the
+//! port there? Does the packet belong to a flow? Is it for a Service? Would it be mistaken for a flow?
 
 use proxy_common::{
     Algorithm, ConfigOptions, DropReason, FilterBits, FlowFlags, Frontend, Protocol, RejectReason,
@@ -73,7 +73,14 @@ where
     if interest.is_empty() {
         return Err(filter::unowned(env, destination));
     }
-    let Err(reason) = transport::parse(packet, env, HOOK, headers) else { return Ok(interest) };
+    let Err(reason) = transport::parse(packet, env, HOOK, headers) else {
+        let tuple = &headers.tuple;
+        let at_port = filter::at_port(env, interest, tuple.destination_port, tuple.protocol);
+        if at_port.is_empty() {
+            return Err(filter::not_at_port(env, interest, destination));
+        }
+        return Ok(at_port);
+    };
     if headers.tuple.protocol == A::ICMP {
         let verdict = icmp::translate(packet, env, HOOK, at, headers);
         if verdict != Verdict::PASS {

@@ -80,7 +80,15 @@ impl<A: FamilyOf + Wire, S: Source<A>> Teller<'_, A, S> {
     fn lookups(&self) -> Vec<String> {
         let address = self.ask.tuple.destination;
         if !self.interest().contains(FilterBits::FRONTEND) {
-            return vec![words::filtered(address.to_ip())];
+            let env = Recorder::<A, S>::new(self.source(), role(self.ask.entry), Flows::None);
+            let is_node = filter::interest(&env, address).contains(FilterBits::NODE);
+            let port = self.ask.tuple.destination_port.get();
+            let address = address.to_ip();
+            return vec![if is_node {
+                words::filtered_port(address, port)
+            } else {
+                words::filtered(address)
+            }];
         }
         if address.to_ip().is_loopback() && self.found.first.record.is_empty() {
             return vec![words::loopback(address.to_ip())];
@@ -93,10 +101,12 @@ impl<A: FamilyOf + Wire, S: Source<A>> Teller<'_, A, S> {
         self.found.first.record.iter().filter_map(sentence).collect()
     }
 
-    /// What the address may be, by the filter.
+    /// What the destination may be, by the filter.
     fn interest(&self) -> FilterBits {
         let env = Recorder::<A, S>::new(self.source(), role(self.ask.entry), Flows::None);
-        filter::interest(&env, self.ask.tuple.destination)
+        let tuple = &self.ask.tuple;
+        let interest = filter::interest(&env, tuple.destination);
+        filter::at_port(&env, interest, tuple.destination_port, tuple.protocol)
     }
 
     fn frontend(&self, key: &Frontend<A>, found: Option<Service>) -> String {

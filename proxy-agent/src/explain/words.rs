@@ -86,6 +86,13 @@ pub(super) fn filtered(address: IpAddr) -> String {
     format!("{address} has no bit in the address filter: it is no frontend's address.")
 }
 
+/// The filter knows the address as the node's, and enough of the port.
+pub(super) fn filtered_port(address: IpAddr, port: u16) -> String {
+    format!(
+        "{address} is an address of the node, and {port} has no bit in the filter: no NodePort."
+    )
+}
+
 /// The sender's own loopback.
 pub(super) fn loopback(address: IpAddr) -> String {
     format!("{address} is a loopback address: what comes in by a device is not for it.")

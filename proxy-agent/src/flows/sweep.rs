@@ -132,6 +132,7 @@ fn sweep_pair<A: Address, T: HalfTable<A>>(
         used[1] += 1;
         note_service(notes.live, flow.service);
         notes.live.sources.insert(key.source.to_ip());
+        notes.live.source_ports.insert((key.protocol, key.source_port.get()));
         notes.tally.egress(&key, &flow);
         egress.note(&key, is_left_alone(rules, &flow));
         let pending = flow.flags.contains(FlowFlags::PENDING);
@@ -145,6 +146,7 @@ fn sweep_pair<A: Address, T: HalfTable<A>>(
         used[0] += 1;
         note_service(notes.live, flow.service);
         notes.live.destinations.insert(key.destination.to_ip());
+        notes.live.destination_ports.insert((key.protocol, key.destination_port.get()));
         notes.tally.ingress(&key, &flow);
         if flow.kind != FlowKind::Masquerade as u8 {
             swept.live += 1;

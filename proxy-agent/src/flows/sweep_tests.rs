@@ -143,6 +143,7 @@ fn what_lives_is_noted_by_both_tuples() {
     tables.open(Protocol::TCP, "10.1.0.1:53", 0, FlowFlags::ANSWERED);
     let (_, live) = tables.sweep(1, &Serving::default());
     assert!(live.destinations.contains(&[10, 96, 0, 10].into()));
+    assert!(live.destination_ports.contains(&(Protocol::TCP, 53)));
     assert!(live.sources.contains(&[10, 1, 0, 1].into()));
     assert!(live.services.contains(&DNS));
 }

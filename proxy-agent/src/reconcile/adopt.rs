@@ -19,8 +19,9 @@ use super::{
     backends::BackendTable,
     belongings::{Belongings, Element},
     family::PerFamily,
-    filter::{Filter, Role},
+    filter::Filter,
     ids::{PortKey, ServiceIds},
+    need::Need,
     ops,
     sets::{Placement, RunId, SlotSets},
     tables::{Mirrored, Tables},
@@ -52,7 +53,7 @@ pub(super) fn adopt(mut installed: Installed) -> Tables {
         short: BTreeMap::new(),
     };
     for backend in backends.v4.values().chain(backends.v6.values()) {
-        tables.filter.hold(backend.address, Role::Backend);
+        tables.filter.hold(Need::of_backend(backend.address, backend.port));
     }
     adopt_belongings(&mut tables, &installed);
     let runs = adopt_runs(&mut tables, &frontends, &installed.slots);
@@ -64,7 +65,7 @@ pub(super) fn adopt(mut installed: Installed) -> Tables {
             held[1] = None;
         }
         let placement = Placement { cluster: service.cluster, local: service.local, runs: held };
-        tables.filter.hold(frontend.address, Role::Frontend);
+        tables.filter.hold(Need::of_frontend(&frontend, service.frontend_kind()));
         let there = Mirrored { service, placement };
         tables.hold(&frontend, &there);
         tables.frontends.insert(frontend, there);

@@ -29,6 +29,7 @@ mod error;
 mod family;
 mod filter;
 mod ids;
+mod need;
 mod ops;
 mod plan;
 mod retry;
@@ -46,7 +47,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use proxy_common::{FrontendKind, Nanoseconds, ServiceId};
+use proxy_common::{Config, FrontendKind, Nanoseconds, Protocol, ServiceId};
 
 use crate::{
     desired::{FrontendKey, select_node_addresses},
@@ -59,8 +60,8 @@ use claims::Claims;
 use cluster::Cluster;
 use commit::Commit;
 use config::ConfigElement;
-use filter::Role;
 use ids::PortKey;
+use need::Need;
 use retry::Retry;
 use sets::grace_after;
 use tables::Tables;
@@ -72,8 +73,12 @@ pub struct LiveFlows {
     pub since: Nanoseconds,
     /// Destinations of the keys of `DST_FLOWS_*` and `NEW_DST_FLOWS_*`.
     pub destinations: HashSet<IpAddr>,
+    /// Their ports.
+    pub destination_ports: HashSet<(Protocol, u16)>,
     /// Sources of the keys of `SRC_FLOWS_*` and `NEW_SRC_FLOWS_*`.
     pub sources: HashSet<IpAddr>,
+    /// Their ports.
+    pub source_ports: HashSet<(Protocol, u16)>,
     /// Service ids in the values.
     pub services: HashSet<ServiceId>,
 }
@@ -116,7 +121,12 @@ impl Reconciler {
     #[must_use]
     pub fn new(settings: Settings, mut installed: Installed) -> Self {
         let config = ConfigElement::new(settings.config, installed.config.take());
-        let tables = adopt::adopt(installed);
+        let mut tables = adopt::adopt(installed);
+        let Config { masquerade_port_base: first, masquerade_port_count: count, .. } =
+            settings.config;
+        for port in (0..count).map(|offset| first.saturating_add(offset)) {
+            tables.filter.hold(Need::of_masquerade_port(port));
+        }
         let mut found: HashMap<NamespacedName, BTreeSet<PortKey>> = HashMap::new();
         for port in tables.placements.keys() {
             found.entry(port.name.service.clone()).or_default().insert(port.clone());
@@ -254,10 +264,11 @@ impl Reconciler {
     ) {
         let addresses: BTreeSet<IpAddr> = addresses.into_iter().collect();
         for address in addresses.difference(&self.masquerade_addresses) {
-            self.tables.filter.hold(*address, Role::Frontend);
+            self.tables.filter.hold(Need::of_masquerade_address(*address));
         }
         for address in self.masquerade_addresses.difference(&addresses) {
-            self.tables.filter.release(*address, Role::Frontend, grace_after(now));
+            let need = Need::of_masquerade_address(*address);
+            self.tables.filter.release(need, grace_after(now));
         }
         self.masquerade_addresses = addresses;
         self.pending |= self.tables.filter.is_dirty();
@@ -269,7 +280,7 @@ impl Reconciler {
         if !self.synced {
             return;
         }
-        self.tables.filter.swept(live.since, &live.destinations, &live.sources);
+        self.tables.filter.swept(live.since, need::live(live));
         self.tables.ids.swept(live.since, &live.services);
         self.pending |= self.tables.filter.is_dirty() || self.tables.ids.is_dirty();
     }

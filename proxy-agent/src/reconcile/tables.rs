@@ -23,8 +23,9 @@ use super::{
     belongings::{Belongings, Element},
     error::ReconcileError,
     family::PerFamily,
-    filter::{Filter, Role},
+    filter::Filter,
     ids::{PortKey, ServiceIds},
+    need::Need,
     sets::{Placement, SlotSets, grace_after},
 };
 
@@ -186,6 +187,8 @@ impl Tables {
         self.sets.release(&before.placement, now);
         self.ids.release(before.service.id, grace_after(now));
         self.belongings.release(&before.service);
+        let need = Need::of_frontend(frontend, before.service.frontend_kind());
+        self.filter.release(need, grace_after(now));
         if let Some(marker) = node_port(frontend, &before.service)
             && let Some(frontends) = self.node_ports.get_mut(&marker)
         {
@@ -200,7 +203,6 @@ impl Tables {
     pub(super) fn deleted_frontend(&mut self, frontend: &FrontendKey, now: Nanoseconds) {
         if let Some(before) = self.frontends.remove(frontend) {
             self.release(frontend, &before, now);
-            self.filter.release(frontend.address, Role::Frontend, grace_after(now));
         }
     }
 
@@ -212,7 +214,8 @@ impl Tables {
         }
         for family in Family::ALL {
             for backend in self.backends.of_mut(family).forget_unwritten() {
-                self.filter.release(backend.address, Role::Backend, grace_after(now));
+                let need = Need::of_backend(backend.address, backend.port);
+                self.filter.release(need, grace_after(now));
             }
         }
     }
@@ -242,7 +245,7 @@ impl Tables {
             match self.backends.of_mut(family).hold(*backend) {
                 Some((id, new)) => {
                     if new {
-                        self.filter.hold(backend.address, Role::Backend);
+                        self.filter.hold(Need::of_backend(backend.address, backend.port));
                     }
                     ids.push(id);
                 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use proxy_common::{
-    Address, Algorithm, Backend, BackendFlags, BackendId, FilterBits, FilterSlot, Frontend,
+    Address, Algorithm, Backend, BackendFlags, BackendId, Be16, FilterBits, FilterSlot, Frontend,
     FrontendKind, MemberKey, MemberSets, Protocol, Seconds, Service, ServiceFlags, ServiceId,
     SlotRange,
 };
@@ -105,10 +105,12 @@ pub enum Violation {
         place: Place,
     },
     /// The filter denies an address that is in use.
-    #[error("ADDRESS_FILTER denies {address}, which is in use")]
+    #[error("ADDRESS_FILTER denies {address} port {port}, which is in use")]
     Filtered {
         /// The address.
         address: IpAddr,
+        /// The port there.
+        port: u16,
     },
 }
 
@@ -140,7 +142,12 @@ impl Viewer<'_> {
     fn family<A: Address>(&mut self, maps: &InstalledFamily<A>) {
         for (frontend, service) in &maps.frontends {
             let place = (frontend.address.to_ip(), frontend.port.get(), frontend.protocol);
-            self.filtered(frontend.address, FilterBits::FRONTEND);
+            let bits = if service.frontend_kind() == Some(FrontendKind::NodePort) {
+                FilterBits::NODE
+            } else {
+                FilterBits::FRONTEND
+            };
+            self.filtered((frontend.address, frontend.port), &[frontend.protocol], bits);
             let seen = Seen {
                 name: if frontend.is_marker() { None } else { self.name(place, service) },
                 kind: service.frontend_kind(),
@@ -199,7 +206,8 @@ impl Viewer<'_> {
             self.violations.push(Violation::NoBackend { place, slot });
             return None;
         };
-        self.filtered(backend.address, FilterBits::BACKEND);
+        let protocols = [Protocol::TCP, Protocol::UDP];
+        self.filtered((backend.address, backend.port), &protocols, FilterBits::BACKEND);
         Some(see(backend))
     }
 
@@ -251,14 +259,25 @@ impl Viewer<'_> {
         }
     }
 
-    fn filtered<A: Address>(&mut self, address: A, bit: FilterBits) {
+    /// Whether the filter lets packets to this address and port through as what `bits` says.
+    fn filtered<A: Address>(
+        &mut self,
+        (address, port): (A, Be16),
+        protocols: &[Protocol],
+        bits: FilterBits,
+    ) {
         if address == A::zeroed() {
             return;
         }
-        let slot = FilterSlot::of(address);
-        let word = self.installed.filter.get(slot.word as usize).copied().unwrap_or_default();
-        if !slot.read(word).contains(bit) {
-            self.violations.push(Violation::Filtered { address: address.to_ip() });
+        let denies = |slot: FilterSlot| {
+            let word = self.installed.filter.get(slot.word as usize).copied().unwrap_or_default();
+            !slot.read(word).contains(bits)
+        };
+        let mut ports = protocols.iter().filter_map(|it| FilterSlot::of_port(port, *it));
+        let denies_port = bits != FilterBits::FRONTEND && ports.any(denies);
+        if denies(FilterSlot::of(address)) || denies_port {
+            let address = address.to_ip();
+            self.violations.push(Violation::Filtered { address, port: port.get() });
         }
     }
 }

@@ -102,7 +102,9 @@ where
 {
     let (address, port) = socket.peer();
     let interest = filter::interest(env, address);
-    if interest.contains(FilterBits::FRONTEND) && socket.protocol() == Protocol::UDP {
+    let for_frontend =
+        interest.contains(FilterBits::FRONTEND) || interest.contains(FilterBits::NODE);
+    if for_frontend && socket.protocol() == Protocol::UDP {
         let key = SocketKey::new(socket.cookie(), address, port);
         if let Some(peer) = env.socket_peer(&key) {
             let endpoint = (peer.address, peer.port);
@@ -137,6 +139,7 @@ where
 {
     let (address, port) = socket.peer();
     let interest = filter::interest(env, address);
+    let interest = filter::at_port(env, interest, port, socket.protocol());
     let for_frontend = interest.contains(FilterBits::FRONTEND);
     if !for_frontend && !filter::is_service_address(env, address) {
         return SocketVerdict::Allow;

@@ -118,6 +118,25 @@ impl Machine {
         *word = slot.write(*word, slot.read(*word).union(bits));
     }
 
+    /// Sets `bits` for `port` of `protocol` in the filter.
+    pub fn mark_port(&mut self, port: Be16, protocol: Protocol, bits: FilterBits) {
+        if let Some(slot) = FilterSlot::of_port(port, protocol) {
+            let word = &mut self.filter[slot.word as usize];
+            *word = slot.write(*word, slot.read(*word).union(bits));
+        }
+    }
+
+    /// `address` is the node's, and what packets are masqueraded to.
+    pub fn mark_node<A: Address>(&mut self, address: A) {
+        self.mark(address, FilterBits::NODE);
+        let Config { masquerade_port_base: base, masquerade_port_count: count, .. } = self.config;
+        for port in base..=base.saturating_add(count.saturating_sub(1)) {
+            for protocol in [Protocol::TCP, Protocol::UDP] {
+                self.mark_port(Be16::new(port), protocol, FilterBits::NODE);
+            }
+        }
+    }
+
     /// Programs a frontend that leads to `backends`, none of them on this node.
     pub fn serve<A: FamilyOf>(
         &mut self,
@@ -154,7 +173,12 @@ impl Machine {
         }
         let service =
             Service { cluster: self.add_slots(cluster), local: self.add_slots(local), ..service };
-        self.mark(frontend.address, FilterBits::FRONTEND);
+        if service.frontend_kind() == Some(FrontendKind::NodePort) {
+            self.mark(frontend.address, FilterBits::NODE);
+            self.mark_port(frontend.port, frontend.protocol, FilterBits::NODE);
+        } else {
+            self.mark(frontend.address, FilterBits::FRONTEND);
+        }
         let marker = match service.frontend_kind() {
             Some(FrontendKind::ClusterIp) => Some(Frontend::cluster_ip_marker(frontend.address)),
             Some(FrontendKind::NodePort) => {
@@ -170,6 +194,9 @@ impl Machine {
     /// The id of `backend`, which it has from now on if it had none.
     fn add_backend<A: FamilyOf>(&mut self, backend: Backend<A>) -> BackendId {
         self.mark(backend.address, FilterBits::BACKEND);
+        for protocol in [Protocol::TCP, Protocol::UDP] {
+            self.mark_port(backend.port, protocol, FilterBits::BACKEND);
+        }
         let backends = &mut A::of_mut(self).backends;
         let same =
             |other: &Backend<A>| (other.address, other.port) == (backend.address, backend.port);

@@ -2,8 +2,8 @@
 //! one on another node, and the ways that packets take between them.
 
 use proxy_common::{
-    Backend, BackendFlags, Be16, Counter, DeviceRole, FilterBits, Frontend, FrontendKind, Protocol,
-    Service, ServiceFlags, ServiceId,
+    Backend, BackendFlags, Be16, Counter, DeviceRole, Frontend, FrontendKind, Protocol, Service,
+    ServiceFlags, ServiceId,
 };
 use proxy_ebpf::{
     transport::Hook::{Egress, Ingress},
@@ -152,7 +152,7 @@ impl Stage {
     /// Lets the filter say nothing: every address may be anything.
     pub(crate) fn with_blind_filter<A: Cast>(mut self) -> Self {
         self.machine.filter.fill(u64::MAX);
-        self.machine.mark(node::<A>(), FilterBits::FRONTEND);
+        self.machine.mark_node(node::<A>());
         self
     }
 }

@@ -20,6 +20,7 @@ mod icmp;
 mod leaks;
 mod masquerade;
 mod masquerade_ports;
+mod node_address;
 mod outside;
 mod processes;
 mod properties;

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use proxy_common::{
-    Address, Be16, COUNTERS, Counter, DropReason, FilterBits, Flow, Frontend, FrontendKind,
-    Protocol, RejectReason, Service, ServiceId, SlotRange, Tuple, V4, V6,
+    Address, Be16, COUNTERS, Counter, DropReason, Flow, Frontend, FrontendKind, Protocol,
+    RejectReason, Service, ServiceId, SlotRange, Tuple, V4, V6,
 };
 use proxy_ebpf::{
     env::FlowTable,
@@ -114,7 +114,7 @@ impl Stage {
     /// The device's address, for masquerading.
     pub(crate) fn with_node_address<A: Cast>(mut self) -> Self {
         A::of_mut(&mut self.machine).masquerade = Some(node());
-        self.machine.mark(node::<A>(), FilterBits::FRONTEND);
+        self.machine.mark_node(node::<A>());
         self
     }
 

@@ -3,9 +3,9 @@
 
 use lab::kernel_run::KernelFamily;
 use proxy_common::{
-    Affinity, AffinityKey, Algorithm, Backend, BackendFlags, BackendId, Be16, DeviceRole,
-    FilterBits, Frontend, FrontendKind, Nanoseconds, Prefix, Protocol, Seconds, Service,
-    ServiceFlags, ServiceId, SourceRangeKey, V4, V6,
+    Affinity, AffinityKey, Algorithm, Backend, BackendFlags, BackendId, Be16, DeviceRole, Frontend,
+    FrontendKind, Nanoseconds, Prefix, Protocol, Seconds, Service, ServiceFlags, ServiceId,
+    SourceRangeKey, V4, V6,
 };
 use proxy_ebpf::user::{Machine, build::End};
 
@@ -172,7 +172,7 @@ fn named<A: KernelFamily>() -> Vec<Offer<A>> {
 pub(crate) fn machine<A: KernelFamily>() -> Machine {
     let mut machine = Machine::default();
     A::of_mut(&mut machine).masquerade = Some(node());
-    machine.mark(node::<A>(), FilterBits::FRONTEND);
+    machine.mark_node(node::<A>());
     let offers = named::<A>().into_iter().chain(combinations());
     for (id, Offer { at: (address, port), service, endpoints }) in (1..).zip(offers) {
         let here = A::address(1, 0);

@@ -21,7 +21,7 @@ use crate::{
 use super::{
     belongings::Wanted,
     error::{Failure, Report},
-    filter::{Role, slot_of},
+    need::Need,
     ops,
     plan::Plan,
     sets::grace_after,
@@ -40,8 +40,13 @@ struct Put {
     plan: usize,
     frontend: FrontendKey,
     value: Mirrored,
-    /// Whether the map has nothing under it yet.
-    new: bool,
+}
+
+impl Put {
+    /// The filter's bits that it holds until it is written, and from then on as a frontend.
+    fn need(&self) -> Need {
+        Need::of_frontend(&self.frontend, self.value.service.frontend_kind())
+    }
 }
 
 /// Indexes into [`Report::failures`], by what failed.
@@ -57,8 +62,8 @@ impl Commit<'_> {
     ) -> BTreeSet<NamespacedName> {
         self.tables.expire(self.now);
         let mut puts = self.puts(plans, owned);
-        for put in puts.iter().filter(|put| put.new) {
-            self.tables.filter.hold(put.frontend.address, Role::Frontend);
+        for put in &puts {
+            self.tables.filter.hold(put.need());
         }
         let waiting = ids_of(&puts);
         let mut failed = BTreeSet::new();
@@ -124,7 +129,8 @@ impl Commit<'_> {
             for id in succeeded(ids, &self.apply(&ops)) {
                 if let Some(backend) = self.tables.backends.of_mut(family).cleared(id) {
                     let not_before = grace_after(self.now);
-                    self.tables.filter.release(backend.address, Role::Backend, not_before);
+                    let need = Need::of_backend(backend.address, backend.port);
+                    self.tables.filter.release(need, not_before);
                 }
             }
         }
@@ -158,8 +164,7 @@ impl Commit<'_> {
             for (frontend, value) in &plan.frontends {
                 let there = self.tables.frontends.get(frontend);
                 if there != Some(value) && owned(frontend, &plan.service) {
-                    let new = there.is_none();
-                    puts.push(Put { plan: index, frontend: *frontend, value: *value, new });
+                    puts.push(Put { plan: index, frontend: *frontend, value: *value });
                 }
             }
         }
@@ -191,10 +196,7 @@ impl Commit<'_> {
         failure: usize,
         services: &mut BTreeSet<NamespacedName>,
     ) {
-        if put.new {
-            let not_before = grace_after(self.now);
-            self.tables.filter.release(put.frontend.address, Role::Frontend, not_before);
-        }
+        self.tables.filter.release(put.need(), grace_after(self.now));
         if let Some(plan) = plans.get(put.plan) {
             self.blame(&plan.service, failure, services);
         }
@@ -260,16 +262,14 @@ fn blocked_by(
     if words.is_empty() && backends.is_empty() {
         return None;
     }
-    let word = |address, role| {
-        let missing = !tables.filter.is_written(address, role);
-        missing.then(|| words.get(&slot_of(address).word).copied()).flatten()
-    };
+    let word = |need| tables.filter.missing(need).find_map(|word| words.get(&word).copied());
     let runs = put.value.placement.runs.iter().flatten().filter_map(|run| tables.sets.get(*run));
     let mut needed = runs.flat_map(|run| run.backends.iter().map(|id| (run.family, *id)));
-    word(put.frontend.address, Role::Frontend).or_else(|| {
+    word(put.need()).or_else(|| {
         needed.find_map(|(family, id)| {
             let backend = tables.backends.of(family).get(id)?;
-            word(backend.address, Role::Backend).or_else(|| backends.get(&(family, id)).copied())
+            word(Need::of_backend(backend.address, backend.port))
+                .or_else(|| backends.get(&(family, id)).copied())
         })
     })
 }
