@@ -161,8 +161,7 @@ fn endpoints(number: u32) -> Event {
         pod: None,
         node: Some("there".into()),
         conditions: Conditions::default(),
-        for_nodes: Vec::new(),
-        for_zones: Vec::new(),
+        hints: None,
     };
     Event::EndpointSlice(Change::Applied(EndpointSlice {
         name: NamespacedName::new("many", format!("service-{number}-1")),
