@@ -58,12 +58,13 @@ pub(super) fn line(suite: &Suite) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{QUICK, line};
+    use super::{Suite, VERIFIER, line};
 
     #[test]
     fn a_suite_becomes_a_line_of_shell() {
-        assert_eq!(line(&QUICK[0]), "suite verifier verifier --test-threads=2 \n");
-        let script: String = QUICK.iter().map(line).collect();
-        assert!(script.contains("kernel_run --test-threads=2 byte_exact::v4"), "{script}");
+        assert_eq!(line(&VERIFIER), "suite verifier verifier --test-threads=2 \n");
+        let filters = &["here::", "there::one"];
+        let suite = Suite { name: "lab", executable: "stories", filters };
+        assert_eq!(line(&suite), "suite lab stories --test-threads=2 here:: there::one\n");
     }
 }
