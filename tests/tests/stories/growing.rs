@@ -38,11 +38,7 @@ fn maps_grow_under_load_and_no_connection_fails() -> Result<()> {
     let outside = cluster.lab.outside("outside")?;
     let busy = cluster.expose("busy", 100, &cluster.all(), |it| it)?;
     let room = SMALL.to_string();
-    let flags = AgentFlags::new()
-        .with("--service-map-size", &room)
-        // The load's connections end by a RST and use ports again: not while the flow is swept.
-        .with("--timeout-tcp-reset", "300s")
-        .socket_lb_tcp("host");
+    let flags = AgentFlags::new().with("--service-map-size", &room).socket_lb_tcp("host");
     let agent = cluster.a.start_agent(&flags)?;
     for map in GROWING {
         ensure!(room_of(&cluster.a, map)? == u64::from(SMALL), "{map} is not small at first");

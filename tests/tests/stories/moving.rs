@@ -22,8 +22,6 @@ fn flow_tables_of_another_size_keep_their_connections() -> Result<()> {
         AgentFlags::new()
             .with("--flow-table-size", &main.to_string())
             .with("--new-flow-table-size", &new.to_string())
-            // The load's connections end by a RST and use ports again: not while the flow is swept.
-            .with("--timeout-tcp-reset", "300s")
             .socket_lb_tcp("off")
     };
     let agent = cluster.a.start_agent(&flags(1 << 17, 1 << 12))?;
