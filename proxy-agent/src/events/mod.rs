@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::{metrics::Metrics, model::Problem, reconcile::Failure};
 
-pub use notice::Notice;
+pub use notice::{Notice, Reason};
 
 use repeats::Repeats;
 

@@ -5,13 +5,58 @@ use crate::{
     reconcile::Failure,
 };
 
+/// Declares the reasons of Events, each with the name that the cluster shows.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])* $reason:ident $name:literal;)*) => {
+        /// What kind of thing the owner must know. docs/reference/events.md says what to do.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[doc = $doc])* $reason,)*
+        }
+
+        impl Reason {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$reason,)*];
+
+            /// The word that the Event carries.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $name,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Another Service has the frontend.
+    FrontendTaken "FrontendTaken";
+    /// An address can't be one, or is of the wrong family.
+    InvalidAddress "InvalidAddress";
+    /// A port, its name or its protocol can't be one.
+    InvalidPort "InvalidPort";
+    /// Two ports of the Service are the same.
+    DuplicatePort "DuplicatePort";
+    /// A source range can't be one, or none is of a family.
+    InvalidSourceRange "InvalidSourceRange";
+    /// The Service has no ClusterIP, and no API server assigns one.
+    NoClusterIp "NoClusterIP";
+    /// Another field or an annotation can't be understood.
+    InvalidField "InvalidField";
+    /// A map has no room.
+    MapFull "MapFull";
+    /// A map could not be written.
+    NotProgrammed "NotProgrammed";
+}
+
 /// Something the owner of a Service must know.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Notice {
     /// The Service.
     pub service: NamespacedName,
     /// What happened, as one word.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// The same in a sentence, with the cure.
     pub note: String,
 }
@@ -36,7 +81,7 @@ impl Notice {
     /// What `failure` means to each Service.
     pub(super) fn of_failure(failure: &Failure) -> impl Iterator<Item = Self> {
         let full = failure.error.is_for_want_of_room();
-        let reason = if full { "MapFull" } else { "NotProgrammed" };
+        let reason = if full { Reason::MapFull } else { Reason::NotProgrammed };
         let note = format!("not served as it should be: {}; it is tried again", failure.error);
         failure.services.iter().map(move |service| Self {
             service: service.clone(),
@@ -46,24 +91,28 @@ impl Notice {
     }
 }
 
-fn reason(trouble: &Trouble) -> &'static str {
+fn reason(trouble: &Trouble) -> Reason {
     match trouble {
-        Trouble::FrontendTaken { .. } => "FrontendTaken",
+        Trouble::FrontendTaken { .. } => Reason::FrontendTaken,
         Trouble::Address
         | Trouble::WrongFamily { .. }
         | Trouble::EndpointAddress
-        | Trouble::FrontendAddress => "InvalidAddress",
-        Trouble::Port | Trouble::Protocol | Trouble::PortName => "InvalidPort",
-        Trouble::DuplicatePortName | Trouble::DuplicatePort => "DuplicatePort",
-        Trouble::Cidr(_) | Trouble::SourceRangesOfOtherFamily { .. } => "InvalidSourceRange",
-        Trouble::NoClusterIp => "NoClusterIP",
-        _ => "InvalidField",
+        | Trouble::FrontendAddress => Reason::InvalidAddress,
+        Trouble::Port | Trouble::Protocol | Trouble::PortName | Trouble::SctpPort { .. } => {
+            Reason::InvalidPort
+        }
+        Trouble::DuplicatePortName | Trouble::DuplicatePort => Reason::DuplicatePort,
+        Trouble::Cidr(_) | Trouble::NoSourceRange | Trouble::SourceRangesOfOtherFamily { .. } => {
+            Reason::InvalidSourceRange
+        }
+        Trouble::NoClusterIp => Reason::NoClusterIp,
+        _ => Reason::InvalidField,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Notice;
+    use super::{Notice, Reason};
     use crate::{
         model::{NamespacedName, ObjectKind, ObjectRef, Problem, Trouble},
         reconcile::{Failure, ReconcileError},
@@ -84,7 +133,7 @@ mod tests {
     fn a_problem_of_a_service_is_a_notice_to_its_owner() {
         let notice = Notice::of_problem(&problem(ObjectKind::Service, "shop/web")).unwrap();
         assert_eq!(notice.service, NamespacedName::new("shop", "web"));
-        assert_eq!(notice.reason, "InvalidAddress");
+        assert_eq!(notice.reason, Reason::InvalidAddress);
         assert!(notice.note.starts_with("spec.externalIPs[0] is \"127.0.0.1\": "), "{notice:?}");
     }
 
@@ -103,7 +152,7 @@ mod tests {
         };
         let notices: Vec<Notice> = Notice::of_failure(&failure).collect();
         assert_eq!(notices.len(), 2);
-        assert_eq!(notices[1].reason, "MapFull");
+        assert_eq!(notices[1].reason, Reason::MapFull);
         assert!(notices[1].note.contains("map SERVICES_V4 is full"), "{notices:?}");
     }
 }

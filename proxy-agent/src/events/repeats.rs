@@ -45,11 +45,14 @@ mod tests {
     use std::time::Instant;
 
     use super::{QUIET, REMEMBERED, Repeats};
-    use crate::{events::Notice, model::NamespacedName};
+    use crate::{
+        events::{Notice, Reason},
+        model::NamespacedName,
+    };
 
     fn notice(note: &str) -> Notice {
         let service = NamespacedName::new("shop", "web");
-        Notice { service, reason: "Test", note: note.to_owned() }
+        Notice { service, reason: Reason::InvalidField, note: note.to_owned() }
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(super) async fn publish(
             }
             metrics.notice("failed");
             if told != error {
-                tracing::warn!(service = %notice.service, "Event {} not published: {error}", notice.reason);
+                tracing::warn!(service = %notice.service, "Event {} not published: {error}", notice.reason.name());
                 told = error;
             }
         }
@@ -99,7 +99,7 @@ async fn send(client: &Client, recorder: &Recorder, notice: &Notice) -> kube::Re
     };
     let event = Event {
         type_: EventType::Warning,
-        reason: notice.reason.into(),
+        reason: notice.reason.name().into(),
         note: Some(shortened(&notice.note)),
         action: "Program".into(),
         secondary: None,
