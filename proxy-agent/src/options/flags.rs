@@ -60,6 +60,8 @@ macro_rules! flags {
 
 flags! {{
     /// Name of the node, as its Node object and `nodeName` of endpoints have it [default: the host's name]
+    ///
+    /// In lower case.
     #[arg(long, value_name = "NAME")]
     node_name: String,
     /// Directory of manifests (Service, EndpointSlice, Node, ServiceCIDR) to serve and follow,
@@ -67,18 +69,27 @@ flags! {{
     #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
     manifests: PathBuf,
     /// Cluster to serve [default: $KUBECONFIG, or the cluster that this process runs in]
+    ///
+    /// Its credentials may be certificates, tokens in files, or plugins.
     #[arg(long, value_name = "FILE")]
     kubeconfig: PathBuf,
     /// API servers to ask, the best first, with the credentials of the cluster's configuration
     /// [default: the configuration's own]
+    ///
+    /// Needed where no other proxy serves the Service `kubernetes`. All are asked /readyz, each
+    /// with a head start of 200 ms before the next; the first that is ready is used.
     #[arg(long, value_name = "URL,…", value_delimiter = ',', conflicts_with = "manifests")]
     #[serde(deserialize_with = "list")]
     api_server: Vec<String>,
     /// File that remembers the cluster's API servers for a start without kube-proxy
     /// [default: /var/lib/sluice/api-servers.json]
+    ///
+    /// The ready endpoints of default/kubernetes are kept in it.
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
     /// Where /healthz, /livez and /readyz are, or off [default: 0.0.0.0:10256, both families]
+    ///
+    /// A port that is in use is told with its holder, and tried again.
     #[arg(long, value_name = "ADDRESS:PORT")]
     healthz_bind_address: Place,
     /// Where /metrics and /proxyMode are, or off [default: 127.0.0.1:10249]
@@ -88,16 +99,25 @@ flags! {{
     #[arg(long, value_name = "DURATION")]
     max_lag: Span,
     /// Where programs' links and maps are pinned [default: /sys/fs/bpf/sluice]
+    ///
+    /// Absolute, without a dot in a name, and not a directory that others pin in.
     #[arg(long, value_name = "DIR")]
     pin_path: PathBuf,
     /// cgroup v2 directory whose processes the socket path serves [default: found]
+    ///
+    /// To serve pods it has to be the root of the whole hierarchy, not the agent's own cgroup.
     #[arg(long, value_name = "DIR")]
     cgroup_root: PathBuf,
     /// Devices towards other machines, as globs [default: found]
+    ///
+    /// Where globs are given, they alone say which devices are uplinks.
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
     #[serde(deserialize_with = "list")]
     uplink_devices: Vec<String>,
     /// Devices of pods and VMs, as globs [default: found]
+    ///
+    /// Where globs are given, they alone say which devices are workloads. A device that both
+    /// lists match is an uplink.
     #[arg(long, value_name = "GLOB,…", value_delimiter = ',')]
     #[serde(deserialize_with = "list")]
     workload_devices: Vec<String>,
@@ -110,6 +130,8 @@ flags! {{
     socket_lb_udp: SocketScope,
     /// Addresses of the node that serve NodePorts: prefixes, or "primary" for the Node object's
     /// InternalIPs [default: all]
+    ///
+    /// 127.0.0.1 and ::1 serve the node's own processes in any case.
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     #[serde(deserialize_with = "list")]
     node_port_addresses: Vec<String>,
@@ -123,6 +145,8 @@ flags! {{
     #[arg(long, value_name = "WHAT")]
     external_cluster_ip: ExternalClusterIp,
     /// What becomes of TCP packets to a frontend that belong to no known connection [default: refuse]
+    ///
+    /// They are refused by a RST, or pass untouched while connections of another proxy go on.
     #[arg(long, value_name = "WHAT")]
     unknown_connections: UnknownConnections,
     /// How an endpoint is picked, unless the Service's annotation sluice.dev/algorithm says
@@ -130,17 +154,27 @@ flags! {{
     #[arg(long, value_name = "ALGORITHM")]
     algorithm: Selection,
     /// Slots of a Maglev table, a prime number from 7 to 131071 [default: 1021]
+    ///
+    /// Each set of endpoints takes so many slots of the map SLOTS: a hundred for each endpoint
+    /// are plenty.
     #[arg(long, value_name = "N")]
     maglev_table_size: u32,
     /// Ports that masqueraded flows leave by [default: 61000-65535]
+    ///
+    /// Keep them apart from net.ipv4.ip_local_port_range and from NodePorts; the agent warns
+    /// where they aren't.
     #[arg(long, value_name = "FIRST-LAST")]
     masquerade_ports: Ports,
 } {
     /// Whether processes of the node are kept from binding NodePorts [default: true]
+    ///
+    /// bind() gets EADDRINUSE.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     bind_protection: bool,
     /// Whether connected UDP sockets of the node are destroyed when their endpoint stops serving
     /// [default: true]
+    ///
+    /// By SOCK_DESTROY; needs a kernel with CONFIG_INET_DIAG_DESTROY.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     destroy_stale_sockets: bool,
     /// Whether everything is computed and written, and nothing attached: to be looked at beside
@@ -148,17 +182,27 @@ flags! {{
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     shadow: bool,
     /// How programs are attached to devices [default: auto]
+    ///
+    /// auto: TCX links where the kernel has them (6.6), else filters of a clsact qdisc.
     #[arg(long, value_name = "HOOK")]
     device_hook: DeviceHook,
     /// Room in each of the main flow tables, of which there are two for a family; a flow takes an
     /// element in both [default: 524288]
+    ///
+    /// From 256 to 16777216. A table of another size is replaced at start with the flows that
+    /// it holds.
     #[arg(long, value_name = "N")]
     flow_table_size: u32,
     /// Room in each of the tables of new flows, where the least recently used go [default: 65536]
+    ///
+    /// From 256 to 16777216. A table of another size is replaced at start with the flows that
+    /// it holds.
     #[arg(long, value_name = "N")]
     new_flow_table_size: u32,
     /// Room that each map of Services and endpoints has at first; they grow as they need it [default:
     /// as the layout says]
+    ///
+    /// From 16 to 67108864.
     #[arg(long, value_name = "N")]
     service_map_size: u32,
     /// Room beyond which no map of Services and endpoints grows [default: 16777216]
