@@ -3,6 +3,7 @@
 
 mod control_plane;
 mod packets;
+mod traffic;
 
 use std::{fs, path::PathBuf};
 
@@ -22,12 +23,15 @@ enum What {
     Packets(packets::Arguments),
     /// A full sync, one change, a storm of changes, memory: beside the real kube-proxy
     ControlPlane(control_plane::Arguments),
+    /// Connections, datagrams and bytes through Services: ratios to no proxy, beside the real kube-proxy
+    Traffic(traffic::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Packets(arguments) => packets::run(arguments),
         What::ControlPlane(arguments) => control_plane::run(arguments),
+        What::Traffic(arguments) => traffic::run(arguments),
     }
 }
 
