@@ -101,7 +101,14 @@ fn birth(random: &mut Random, number: usize) -> Value {
 
 fn inherited(old: &Value) -> Value {
     let mut spec = json!({});
-    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "externalName"] {
+    for field in [
+        "clusterIP",
+        "clusterIPs",
+        "ipFamilies",
+        "ipFamilyPolicy",
+        "externalName",
+        "healthCheckNodePort",
+    ] {
         if !old[field].is_null() {
             spec[field] = old[field].clone();
         }
@@ -132,9 +139,16 @@ fn expose(random: &mut Random, number: usize, used: u64, spec: &mut Value) {
     if without {
         spec["allocateLoadBalancerNodePorts"] = false.into();
     }
+    let base = 10 * used + NODE_PORTS.start();
+    let checked = kind == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local";
+    if !checked {
+        spec.as_object_mut().map(|spec| spec.remove("healthCheckNodePort"));
+    } else if spec["healthCheckNodePort"].is_null() {
+        // The server would take one that a Service is to ask for later. None of `port`s ends with 9.
+        spec["healthCheckNodePort"] = (base + 9).into();
+    }
     if kind != "ClusterIP" && !without {
         // The server's own choice runs into duplicates where two protocols share a number.
-        let base = 10 * used + NODE_PORTS.start();
         for port in spec["ports"].as_array_mut().into_iter().flatten() {
             port["nodePort"] = (base + port["port"].as_u64().unwrap_or(0) % 10).into();
         }
