@@ -14,7 +14,7 @@ use crate::process;
 const LAB: &str = "tests";
 
 /// Its test executables that run a control plane of Kubernetes, or helm.
-const WITH_TOOLS: &[&str] = &["api_server", "oracle", "chart", "image"];
+const WITH_TOOLS: &[&str] = &["api_server", "oracle", "chart", "docs", "image"];
 
 /// Its test executables that run the image.
 const WITH_IMAGE: &[&str] = &["image"];
