@@ -5,8 +5,6 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
-use crate::{process, setup, workspace};
-
 const BINARY: &str = "sluice-bench-control";
 
 #[derive(clap::Args)]
@@ -17,32 +15,5 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    setup::ensure(setup::Purpose::Test)?;
-    let tools = setup::tools::ensure()?;
-    process::run(&mut process::cargo([
-        "build",
-        "--release",
-        "-p",
-        "tests",
-        "--bin",
-        BINARY,
-        "-p",
-        "proxy-agent",
-        "--bin",
-        "sluice",
-    ]))?;
-    let json = super::directory()?.join("control-plane.json");
-    println!("figures go to {}", json.display());
-    let binaries = workspace::target().join("release");
-    // sudo keeps no variables of ours, `env` sets them again.
-    let mut words: Vec<OsString> = Vec::new();
-    for (variable, place) in tools.variables() {
-        words.push(format!("{variable}={}", place.display()).into());
-    }
-    words.push(binaries.join(BINARY).into());
-    words.extend(["--sluice".into(), binaries.join("sluice").into()]);
-    words.extend(["--json".into(), json.into()]);
-    words.extend(arguments.more.iter().cloned());
-    let env = workspace::find_program("env").unwrap_or_else(|| "env".into());
-    Err(process::become_as_root(&env, &words))
+    super::beside_kube_proxy(BINARY, "control-plane.json", &arguments.more)
 }
