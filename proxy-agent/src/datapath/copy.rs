@@ -144,16 +144,10 @@ fn each_batch(
 
 /// When the flow was last seen; `None` when the value is no flow.
 fn last_seen(value: &[u8]) -> Option<Nanoseconds> {
-    Some(read_flow(value)?.0)
-}
-
-fn read_flow(value: &[u8]) -> Option<(Nanoseconds, FlowFlags)> {
     if value.len() == size_of::<Flow<V4>>() {
-        let flow: Flow<V4> = bytemuck::pod_read_unaligned(value);
-        Some((flow.last_seen, flow.flags))
+        Some(bytemuck::pod_read_unaligned::<Flow<V4>>(value).last_seen)
     } else if value.len() == size_of::<Flow<V6>>() {
-        let flow: Flow<V6> = bytemuck::pod_read_unaligned(value);
-        Some((flow.last_seen, flow.flags))
+        Some(bytemuck::pod_read_unaligned::<Flow<V6>>(value).last_seen)
     } else {
         None
     }
