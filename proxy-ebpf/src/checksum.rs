@@ -99,6 +99,13 @@ impl Sum {
         Be16::from_wire(((once & 0xffff) + (once >> 16)) as u16)
     }
 
+    /// Whether applying this difference leaves a checksum what it is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_nothing(self) -> bool {
+        matches!(self.folded().wire(), 0 | 0xffff)
+    }
+
     /// The checksum of what was summed.
     #[inline(always)]
     #[must_use]

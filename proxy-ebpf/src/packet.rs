@@ -2,6 +2,7 @@
 //! a byte vector in [`crate::user`].
 
 use bytemuck::Pod;
+use proxy_common::Be16;
 
 /// How a change of bytes reaches a transport checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,15 @@ pub enum ChecksumKind {
     Plain,
     /// Zero says that there is none, and stays (UDP over IPv4, RFC 768).
     ZeroIsNone,
+}
+
+impl ChecksumKind {
+    /// How `checksum` is written into its field: where zero says that there is none, 0xffff says zero.
+    #[inline(always)]
+    #[must_use]
+    pub fn stored(self, checksum: Be16) -> Be16 {
+        if self == Self::ZeroIsNone && checksum == Be16::ZERO { Be16::new(0xffff) } else { checksum }
+    }
 }
 
 /// A packet at a hook, from the first byte of its link-layer header on.

@@ -6,7 +6,7 @@ use crate::{
     checksum::Sum,
     headers::{Headers, Part},
     network::Network,
-    packet::{Covered, Packet},
+    packet::{ChecksumKind, Covered, Packet},
     transport::{Hook, Ports, checksum_field},
     verdict::Verdict,
 };
@@ -73,6 +73,39 @@ where
     }
 }
 
+/// Applies what `addresses` and `ports` change to the transport checksum at `field`.
+///
+/// Who computes it is asked of the checksum itself: one that is complete takes the difference of the
+/// pseudo-header away, one that a device goes on adding to has it added.
+#[inline(always)]
+fn repair<A, P>(
+    packet: &mut P,
+    field: usize,
+    kind: ChecksumKind,
+    addresses: Sum,
+    ports: Sum,
+) -> Option<()>
+where
+    A: Network,
+    P: Packet,
+{
+    let old: Be16 = packet.read(field)?;
+    if kind == ChecksumKind::ZeroIsNone && old == Be16::ZERO {
+        return Some(());
+    }
+    let complete = kind.stored(addresses.applied_to(old));
+    let with_ports = kind.stored(addresses.plus(ports).applied_to(old));
+    packet.adjust_checksum(field, kind, Covered::PseudoHeader, addresses.folded32(), A::WORDS)?;
+    if complete == old {
+        return packet.adjust_checksum(field, kind, Covered::Payload, ports.folded32(), A::WORDS);
+    }
+    if packet.read::<Be16>(field)? != complete {
+        // The device adds the ports.
+        return Some(());
+    }
+    packet.write(field, with_ports)
+}
+
 /// Writes an address and both ports; each pair is (old, new).
 #[inline(always)]
 fn write<A, P>(
@@ -91,12 +124,9 @@ where
     if headers.part != Part::Later {
         if let Some((field, kind)) = checksum_field(headers.tuple.protocol) {
             let field = headers.transport_at() + field;
-            let difference = Sum::ZERO.without_address(address.0).address(address.1).folded32();
-            packet.adjust_checksum(field, kind, Covered::PseudoHeader, difference, A::WORDS)?;
-            if ports_change {
-                let difference = ports.0.difference_to(ports.1).folded32();
-                packet.adjust_checksum(field, kind, Covered::Payload, difference, A::WORDS)?;
-            }
+            let addresses = Sum::ZERO.without_address(address.0).address(address.1);
+            let ports = if ports_change { ports.0.difference_to(ports.1) } else { Sum::ZERO };
+            repair::<A, _>(packet, field, kind, addresses, ports)?;
         }
         if ports_change {
             packet.write(headers.transport_at(), ports.1)?;

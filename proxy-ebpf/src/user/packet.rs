@@ -78,8 +78,7 @@ impl Packet for UserPacket {
             }
             (ChecksumState::ByDevice { .. }, Covered::Payload) => return Some(()),
         };
-        let mangled = kind == ChecksumKind::ZeroIsNone && new == Be16::ZERO;
-        self.write(offset, if mangled { Be16::new(0xffff) } else { new })
+        self.write(offset, kind.stored(new))
     }
 
     fn resize(&mut self, length: u32) -> Option<()> {
