@@ -29,7 +29,11 @@ impl ChecksumKind {
     #[inline(always)]
     #[must_use]
     pub fn stored(self, checksum: Be16) -> Be16 {
-        if self == Self::ZeroIsNone && checksum == Be16::ZERO { Be16::new(0xffff) } else { checksum }
+        if self == Self::ZeroIsNone && checksum == Be16::ZERO {
+            Be16::new(0xffff)
+        } else {
+            checksum
+        }
     }
 }
 

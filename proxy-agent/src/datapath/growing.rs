@@ -53,7 +53,7 @@ impl Datapath {
             maps.push(Room { map: spec.name, room, pin });
         }
         self.forget(rooms.keys());
-        let programs = object::load(&maps, self.lacks)?;
+        let programs = object::load(&maps, &self.facts)?;
         let before = |program: &str| self.programs.get(program).is_some();
         if let Some(refused) = programs.rejected().iter().find(|it| before(&it.program)) {
             return Err(DatapathError::RefusedAgain(refused.clone()));

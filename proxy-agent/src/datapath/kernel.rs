@@ -10,22 +10,23 @@ use aya::{
     programs::{ProgramError, ProgramType, SchedClassifier, TcAttachType},
     sys::{BpfHelper, is_helper_supported},
 };
-use proxy_common::KernelLacks;
+use proxy_common::{KernelFacts, KernelLacks, TickClock};
 use serde::{Deserialize, Serialize};
 
+use super::ticks;
 use crate::host::netns;
 
 /// Something that not every kernel has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Feature {
-    /// A clock that is read without asking the hardware.
-    CoarseClock,
     /// The number by which a socket option tells network namespaces apart.
     NetnsCookie,
     /// A system call that is refused with an errno of ours.
     SetRetval,
     /// Links to devices, in an order that we choose.
     Tcx,
+    /// A count of ticks that can be turned into time.
+    Ticks,
 }
 
 /// What is known of a feature, before anybody looks.
@@ -38,17 +39,10 @@ struct Facts {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::CoarseClock, Self::NetnsCookie, Self::SetRetval, Self::Tcx];
+    pub const ALL: [Self; 4] = [Self::NetnsCookie, Self::SetRetval, Self::Tcx, Self::Ticks];
 
     const fn facts(self) -> Facts {
         match self {
-            Self::CoarseClock => Facts {
-                name: "coarse-clock",
-                since: "5.11",
-                with: "flows are stamped by bpf_ktime_get_coarse_ns",
-                without: "flows are stamped by bpf_ktime_get_ns, which costs each packet a little \
-                          more",
-            },
             Self::NetnsCookie => Facts {
                 name: "netns-cookie",
                 since: "5.14",
@@ -69,20 +63,23 @@ impl Feature {
                 with: "programs are attached to devices by TCX links",
                 without: "programs are attached to devices by filters of a clsact qdisc",
             },
+            Self::Ticks => Facts {
+                name: "ticks",
+                since: "5.6",
+                with: "flows are stamped by the kernel's count of ticks, which takes no call",
+                without: "flows are stamped by bpf_ktime_get_ns, a call for each packet",
+            },
         }
     }
 
-    fn is_there(self) -> Result<bool, ProgramError> {
+    fn is_there(self, clock: &TickClock) -> Result<bool, ProgramError> {
         match self {
-            Self::CoarseClock => is_helper_supported(
-                ProgramType::SchedClassifier,
-                BpfHelper::BPF_FUNC_ktime_get_coarse_ns,
-            ),
             Self::SetRetval => {
                 is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval)
             }
             Self::NetnsCookie => Ok(netns::cookie().is_ok()),
             Self::Tcx => has_tcx(),
+            Self::Ticks => Ok(clock.is_known()),
         }
     }
 }
@@ -118,6 +115,7 @@ pub struct Finding {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kernel {
     missing: BTreeSet<Feature>,
+    clock: TickClock,
 }
 
 impl Kernel {
@@ -125,7 +123,11 @@ impl Kernel {
     /// that works on all kernels.
     #[must_use]
     pub fn probe() -> Self {
-        let is_missing = |feature: &Feature| match feature.is_there() {
+        let clock = ticks::learn().unwrap_or_else(|error| {
+            tracing::debug!("ticks are not used: {error}");
+            TickClock::default()
+        });
+        let is_missing = |feature: &Feature| match feature.is_there(&clock) {
             Ok(there) => !there,
             Err(error) => {
                 let feature = feature.facts().name;
@@ -133,7 +135,7 @@ impl Kernel {
                 true
             }
         };
-        Self { missing: Feature::ALL.into_iter().filter(is_missing).collect() }
+        Self { missing: Feature::ALL.into_iter().filter(is_missing).collect(), clock }
     }
 
     /// Whether it has this.
@@ -144,14 +146,13 @@ impl Kernel {
 
     /// What the programs are told.
     #[must_use]
-    pub fn lacks(&self) -> KernelLacks {
-        let told = [
-            (Feature::CoarseClock, KernelLacks::COARSE_CLOCK),
-            (Feature::SetRetval, KernelLacks::SET_RETVAL),
-        ];
-        told.into_iter()
-            .filter(|(feature, _)| !self.has(*feature))
-            .fold(KernelLacks::nothing(), |lacks, (_, bit)| lacks.union(bit))
+    pub fn facts(&self) -> KernelFacts {
+        let lacks = if self.has(Feature::SetRetval) {
+            KernelLacks::nothing()
+        } else {
+            KernelLacks::SET_RETVAL
+        };
+        KernelFacts { clock: self.clock, lacks, padding: 0 }
     }
 
     /// What people are told.
@@ -179,14 +180,15 @@ mod tests {
     #[test]
     fn a_kernel_that_has_everything_needs_no_substitute() {
         let kernel = Kernel::default();
-        assert_eq!(kernel.lacks(), KernelLacks::nothing());
+        assert_eq!(kernel.facts().lacks, KernelLacks::nothing());
         assert!(kernel.findings().iter().all(|finding| finding.present));
     }
 
     #[test]
     fn programs_are_told_of_the_helpers_that_they_must_not_call() {
-        let kernel = Kernel { missing: [Feature::SetRetval, Feature::Tcx].into() };
-        assert_eq!(kernel.lacks(), KernelLacks::SET_RETVAL);
+        let kernel =
+            Kernel { missing: [Feature::SetRetval, Feature::Tcx].into(), ..Kernel::default() };
+        assert_eq!(kernel.facts().lacks, KernelLacks::SET_RETVAL);
         let missing: Vec<_> = kernel
             .findings()
             .into_iter()

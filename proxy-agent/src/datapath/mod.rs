@@ -29,6 +29,7 @@ pub mod sizes;
 mod switch;
 pub mod syscall;
 pub mod tables;
+pub mod ticks;
 
 use std::{
     collections::BTreeSet,
@@ -39,7 +40,7 @@ use std::{
     time::Duration,
 };
 
-use proxy_common::{KernelLacks, layout::LAYOUT_VERSION};
+use proxy_common::{KernelFacts, layout::LAYOUT_VERSION};
 
 use self::{
     clsact::{FilterError, Place},
@@ -147,8 +148,8 @@ pub struct Datapath {
     pins: Pins,
     programs: Programs,
     hook: DeviceHook,
-    /// What the kernel lacks that programs are loaded for.
-    lacks: KernelLacks,
+    /// What programs are told about the kernel.
+    facts: KernelFacts,
     /// What is to be taken over before programs are attached.
     moving: Option<Moving>,
     /// What an earlier agent has installed is complete in the maps.
@@ -172,15 +173,15 @@ impl Datapath {
             fs::create_dir_all(&path)
                 .map_err(|source| DatapathError::Directory { path, source })?;
         }
-        let lacks = kernel.lacks();
+        let facts = kernel.facts();
         let (rooms, mut moving) = Moving::plan(&pins, sizes)?;
-        let filled = object::load(&rooms, lacks)
+        let filled = object::load(&rooms, &facts)
             .map_err(DatapathError::from)
             .and_then(|programs| Ok((programs, moving.fill()?)));
         let (programs, ()) = filled.inspect_err(|_| moving.undo())?;
         let complete = moving.is_complete();
         let moving = moving.is_needed().then_some(moving);
-        Ok(Self { pins, programs, hook, lacks, moving, complete })
+        Ok(Self { pins, programs, hook, facts, moving, complete })
     }
 
     /// Has every program that an earlier agent attached replaced by its successor, in place, where

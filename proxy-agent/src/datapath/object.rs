@@ -17,7 +17,7 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
     programs::{Program, ProgramError},
 };
-use proxy_common::{KERNEL_LACKS, KernelLacks, layout::MAPS};
+use proxy_common::{KERNEL_FACTS, KernelFacts, layout::MAPS};
 
 use super::{
     pinned::Shape,
@@ -136,15 +136,15 @@ pub(super) struct Room {
     pub(super) pin: PathBuf,
 }
 
-/// Creates the maps, or adopts those that are pinned, and loads the programs for a kernel that lacks
-/// this.
+/// Creates the maps, or adopts those that are pinned, and loads the programs, which are
+/// told `facts`.
 ///
 /// # Errors
 /// See [`ObjectError`]. A program that is refused is no error, see [`Programs::rejected`].
-pub(super) fn load(maps: &[Room], lacks: KernelLacks) -> Result<Programs, ObjectError> {
+pub(super) fn load(maps: &[Room], facts: &KernelFacts) -> Result<Programs, ObjectError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::DEBUG);
-    loader.override_global(KERNEL_LACKS, bytemuck::bytes_of(&lacks), true);
+    loader.override_global(KERNEL_FACTS, bytemuck::bytes_of(facts), true);
     for Room { map, room, pin } in maps {
         loader.map_max_entries(map, *room);
         loader.map_pin_path(map, pin.clone());
@@ -158,10 +158,10 @@ pub(super) fn load(maps: &[Room], lacks: KernelLacks) -> Result<Programs, Object
 ///
 /// # Errors
 /// See [`ObjectError`].
-pub(super) fn verify(lacks: KernelLacks) -> Result<Vec<Rejected>, ObjectError> {
+pub(super) fn verify(facts: &KernelFacts) -> Result<Vec<Rejected>, ObjectError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::DEBUG);
-    loader.override_global(KERNEL_LACKS, bytemuck::bytes_of(&lacks), true);
+    loader.override_global(KERNEL_FACTS, bytemuck::bytes_of(facts), true);
     let flows = *Sizes::RANGE.start();
     let sizes = Sizes { flows, new_flows: flows, ..Sizes::default() };
     for spec in MAPS {

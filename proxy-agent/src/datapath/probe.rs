@@ -181,5 +181,5 @@ pub fn own_programs(pins: &Pins) -> Vec<u32> {
 /// # Errors
 /// See [`ObjectError`].
 pub fn verify(kernel: &Kernel) -> Result<Vec<Rejected>, ObjectError> {
-    object::verify(kernel.lacks())
+    object::verify(&kernel.facts())
 }

@@ -4,19 +4,16 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_ANY, BPF_NOEXIST},
-    helpers::{
-        bpf_get_prandom_u32,
-        generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
-    },
+    helpers::bpf_get_prandom_u32,
 };
 use proxy_common::{
-    BackendId, Config, CountedSocket, Counter, Device, DeviceRole, KernelLacks, MemberKey,
-    MemberSets, Nanoseconds, REJECTS_PER_SECOND, ServiceId,
+    BackendId, Config, CountedSocket, Counter, Device, DeviceRole, MemberKey, MemberSets,
+    Nanoseconds, REJECTS_PER_SECOND, ServiceId,
 };
 use proxy_ebpf::env::Kernel;
 
 use super::{
-    lacks::lacks,
+    facts,
     maps::{
         ADDRESS_FILTER, AFFINITY_MEMBERS, CONFIG, COUNTED_SOCKETS, COUNTERS, DEVICES, REJECT_LIMIT,
         SLOTS, TURNS,
@@ -69,14 +66,7 @@ impl Kernel for Live {
 
     #[inline(always)]
     fn now(&self) -> Nanoseconds {
-        // SAFETY: both helpers take nothing and return a number. kernel ≥ 5.11 for the coarse one.
-        Nanoseconds::new(unsafe {
-            if lacks(KernelLacks::COARSE_CLOCK) {
-                bpf_ktime_get_ns()
-            } else {
-                bpf_ktime_get_coarse_ns()
-            }
-        })
+        facts::now()
     }
 
     #[inline(always)]

@@ -13,7 +13,7 @@ use proxy_ebpf::{
     },
 };
 
-use super::{env::Live, lacks::lacks};
+use super::{env::Live, facts::lacks};
 
 const ALLOW: i32 = 1;
 const DENY: i32 = 0;

@@ -12,7 +12,7 @@ use aya::{
 use bytemuck::Pod;
 use proxy_agent::datapath::{kernel::Kernel, object::OBJECT};
 use proxy_common::{
-    KERNEL_LACKS,
+    KERNEL_FACTS,
     layout::{MAPS, MapKind},
 };
 use proxy_ebpf::{
@@ -117,8 +117,8 @@ impl KernelMachine {
             bail!("the kernel runs BPF programs for root only: run this as root");
         }
         let mut loader = EbpfLoader::new();
-        let lacks = Kernel::probe().lacks();
-        loader.override_global(KERNEL_LACKS, bytemuck::bytes_of(&lacks), true);
+        let facts = Kernel::probe().facts();
+        loader.override_global(KERNEL_FACTS, bytemuck::bytes_of(&facts), true);
         for spec in MAPS {
             let fixed = matches!(spec.name, "CONFIG" | "ADDRESS_FILTER");
             if !fixed && spec.kind != MapKind::PerCpuArray {

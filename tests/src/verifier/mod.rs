@@ -26,18 +26,18 @@ use aya_obj::{
 };
 use proxy_agent::datapath::{kernel::Kernel, object::OBJECT};
 use proxy_common::{
-    KERNEL_LACKS, KernelLacks,
+    KERNEL_FACTS, KernelFacts, KernelLacks, TickClock,
     layout::{MAPS, MapKind},
 };
 
 pub use budget::{Budget, Excess, Row};
 
-/// What the programs are told that the kernel lacks.
+/// What the programs are told about the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Variant {
-    /// Nothing.
+    /// That it lacks nothing.
     Full,
-    /// Everything that they know a substitute for.
+    /// That it lacks everything that they know a substitute for.
     Least,
 }
 
@@ -45,17 +45,19 @@ impl Variant {
     /// Those that this kernel can run, the one that it does run first.
     #[must_use]
     pub fn of(kernel: &Kernel) -> Vec<Self> {
-        if kernel.lacks() == KernelLacks::nothing() {
+        let facts = kernel.facts();
+        if facts.lacks == KernelLacks::nothing() && facts.clock.is_known() {
             vec![Self::Full, Self::Least]
         } else {
             vec![Self::Least]
         }
     }
 
-    fn lacks(self) -> KernelLacks {
+    fn facts(self) -> KernelFacts {
+        let nothing = KernelFacts::nothing();
         match self {
-            Self::Full => KernelLacks::nothing(),
-            Self::Least => KernelLacks::COARSE_CLOCK.union(KernelLacks::SET_RETVAL),
+            Self::Full => KernelFacts { clock: TickClock { epoch: 1, tick: 4_000_000 }, ..nothing },
+            Self::Least => KernelFacts { lacks: KernelLacks::SET_RETVAL, ..nothing },
         }
     }
 }
@@ -89,9 +91,7 @@ pub fn verify(variant: Variant) -> Result<BTreeMap<String, Result<Effort>>> {
     if !rustix::process::geteuid().is_root() {
         bail!("the kernel verifies BPF programs for root only: run this as root");
     }
-    let lacks = variant.lacks();
-    let lacks = bytemuck::bytes_of(&lacks);
-    let maps = maps(lacks)?;
+    let maps = maps(&variant.facts())?;
     let object = linked(&maps)?;
     let object = &object;
     let verify = move |program: &Program| {
@@ -115,9 +115,9 @@ pub fn verify(variant: Variant) -> Result<BTreeMap<String, Result<Effort>>> {
 }
 
 /// The object's maps and constants, as small as they may be: their sizes are nothing to the verifier.
-fn maps(lacks: &[u8]) -> Result<Ebpf> {
+fn maps(facts: &KernelFacts) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
-    loader.override_global(KERNEL_LACKS, lacks, true);
+    loader.override_global(KERNEL_FACTS, bytemuck::bytes_of(facts), true);
     for spec in MAPS.iter().filter(|spec| spec.name != "CONFIG") {
         if spec.kind != MapKind::PerCpuArray {
             loader.map_max_entries(spec.name, 64);
