@@ -75,8 +75,9 @@ where
 
 /// Applies what `addresses` and `ports` change to the transport checksum at `field`.
 ///
-/// Who computes it is asked of the checksum itself: one that is complete takes the difference of the
-/// pseudo-header away, one that a device goes on adding to has it added.
+/// Two calls do that for any packet. One is enough where the checksum itself tells who computes it: a
+/// complete one has the difference of the pseudo-header taken away, one that a device goes on adding
+/// to has it added ([`Covered`]).
 #[inline(always)]
 fn repair<A, P>(
     packet: &mut P,
@@ -89,14 +90,16 @@ where
     A: Network,
     P: Packet,
 {
-    let old: Be16 = packet.read(field)?;
-    if kind == ChecksumKind::ZeroIsNone && old == Be16::ZERO {
+    let old: Option<Be16> = packet.read(field);
+    let old_or_none = old.unwrap_or(Be16::ZERO);
+    if old.is_some() && kind == ChecksumKind::ZeroIsNone && old_or_none == Be16::ZERO {
         return Some(());
     }
-    let complete = kind.stored(addresses.applied_to(old));
-    let with_ports = kind.stored(addresses.plus(ports).applied_to(old));
+    let complete = kind.stored(addresses.applied_to(old_or_none));
+    let with_ports = kind.stored(addresses.plus(ports).applied_to(old_or_none));
     packet.adjust_checksum(field, kind, Covered::PseudoHeader, addresses.folded32(), A::WORDS)?;
-    if complete == old {
+    if old.is_none() || complete == old_or_none {
+        // It isn't readable, or nothing has changed that would tell.
         return packet.adjust_checksum(field, kind, Covered::Payload, ports.folded32(), A::WORDS);
     }
     if packet.read::<Be16>(field)? != complete {

@@ -32,9 +32,12 @@ impl Skb {
             unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize, (*self.skb).len) };
         // verifier: no arithmetic on packet pointers but the comparison.
         if start + length as usize > end {
+            // A packet may be shorter, with all of it readable.
             let length = if length < total { length } else { total };
-            // SAFETY: as above. On failure the bytes stay unreadable, and `read` says so.
-            unsafe { bpf_skb_pull_data(self.skb, length) };
+            if start + length as usize > end {
+                // SAFETY: as above. On failure the bytes stay unreadable, and `read` says so.
+                unsafe { bpf_skb_pull_data(self.skb, length) };
+            }
         }
     }
 

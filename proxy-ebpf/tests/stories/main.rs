@@ -12,6 +12,7 @@ mod collisions;
 mod connection;
 mod datagrams;
 mod edge;
+mod equal_sums;
 mod extensions;
 mod fragments;
 mod hairpin;
