@@ -2,8 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// A point on the kernel's coarse monotonic clock (`CLOCK_MONOTONIC_COARSE`,
-/// `bpf_ktime_get_coarse_ns`), in nanoseconds since boot.
+/// A point on the kernel's monotonic clock as of the last tick (`CLOCK_MONOTONIC_COARSE`), in nanoseconds
+/// since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct Nanoseconds {

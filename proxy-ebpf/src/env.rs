@@ -133,7 +133,7 @@ pub trait Kernel {
     /// A slot of `SLOTS`.
     fn slot(&self, index: u32) -> Option<BackendId>;
 
-    /// The coarse monotonic clock.
+    /// The monotonic clock, as of the last tick.
     fn now(&self) -> Nanoseconds;
 
     /// 32 random bits.

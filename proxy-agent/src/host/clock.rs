@@ -5,7 +5,7 @@
 use proxy_common::Nanoseconds;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Now, on the clock that the datapath reads (`bpf_ktime_get_coarse_ns`).
+/// Now, on the clock that the datapath stamps flows with, give or take a tick.
 #[must_use]
 pub fn now() -> Nanoseconds {
     let time = clock_gettime(ClockId::MonotonicCoarse);

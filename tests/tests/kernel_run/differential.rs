@@ -155,7 +155,7 @@ fn is_misplaced<A: KernelFamily>(packet: &UserPacket, decision: Decision) -> boo
         && headers.tuple.protocol == A::ICMP
 }
 
-/// The clock that the programs read.
+/// The clock that flows are stamped with.
 fn now() -> Nanoseconds {
     let time = clock_gettime(ClockId::MonotonicCoarse);
     let nanoseconds = time.tv_sec * 1_000_000_000 + time.tv_nsec;

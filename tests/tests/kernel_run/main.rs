@@ -13,6 +13,7 @@ mod outside;
 mod recording;
 mod scale;
 mod state;
+mod ticks;
 mod world;
 
 /// Tells each story for both families.
