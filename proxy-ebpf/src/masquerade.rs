@@ -13,13 +13,20 @@ use crate::{
     lookup,
     network::Network,
     rewrite::Rewrite,
+    select,
     transport::Hook,
     verdict::Verdict,
 };
 
-/// How many ports are tried before one is taken from a new flow, or the packet is given up. Of a range
-/// that is nine tenths full, one flow in five finds none so, and its opener tries again.
-const PORT_ATTEMPTS: u32 = 16;
+/// How many ports are tried before one is taken from a new flow, or the packet is given up: the client's
+/// own ([`usual_port`]), then any. Of a range that is nine tenths full, one flow in three finds none so,
+/// and its opener tries again.
+pub const PORT_ATTEMPTS: u32 = 10;
+
+/// How many of them are passed over for a flow that has ended. To the endpoint its connection may be in
+/// TIME-WAIT for a minute (RFC 9293 §3.6.1), and a SYN of another client at the same port look like an
+/// old duplicate of it.
+const UNUSED_ATTEMPTS: u32 = 5;
 
 /// Whether the packets of a new flow need another source where they go out. Nobody else decides this.
 ///
@@ -95,11 +102,12 @@ where
     let mut oldest = Nanoseconds::new(u64::MAX);
     let mut oldests_port = Be16::ZERO;
     let mut reserved = false;
-    for _ in 0..PORT_ATTEMPTS {
-        if !keeps_port {
-            reply_key.destination_port = masquerade_port(config, env.random());
-        }
-        if is_free(env, &reply_key) && end_if_closed(env, Hook::Ingress, &reply_key) {
+    if !keeps_port {
+        reply_key.destination_port = usual_port(config, key.source, key.source_port);
+    }
+    for attempt in 0..PORT_ATTEMPTS {
+        let unused = attempt < UNUSED_ATTEMPTS && !keeps_port;
+        if is_free(env, &reply_key) && is_flowless(env, &reply_key, unused) {
             if env.insert_flow(FlowTable::NewDst, &reply_key, &half, Insert::Keep) {
                 reserved = true;
                 break;
@@ -115,6 +123,7 @@ where
         if keeps_port {
             break;
         }
+        reply_key.destination_port = any_port(config, env.random());
     }
     if !reserved {
         if keeps_port || oldests_port == Be16::ZERO {
@@ -170,10 +179,53 @@ where
             && !env.has_socket(reply_key))
 }
 
+/// Whether no settled flow has the port of `reply_key`: none at all (`unused`), or one that has ended and
+/// goes now.
+#[inline(always)]
+fn is_flowless<A, E>(env: &E, reply_key: &Tuple<A>, unused: bool) -> bool
+where
+    A: Network,
+    E: Maps<A>,
+{
+    if unused {
+        env.with_flow(FlowTable::Dst, reply_key, |_| ()).is_none()
+    } else {
+        end_if_closed(env, Hook::Ingress, reply_key)
+    }
+}
+
+/// The port of the masquerade range that is tried first for this client: the same whenever it comes by
+/// the same port. So an endpoint that still has the last connection of these two ports (TIME-WAIT) meets
+/// the sequence numbers and timestamps of the very client that had it, later than those it knows, and
+/// takes the new one (RFC 6191), as it does without a masquerade.
+///
+/// Two ports of a client share one only where they must. Linux hands out the even ones of its range to
+/// connect() before any odd one: so the lowest bit goes last, and those 14,116 are neighbours.
+///
+/// Who wants to guess the port has to know the client's, which is as random as the client made it
+/// (RFC 6056).
+#[inline(always)]
+#[must_use]
+pub fn usual_port<A: Network>(config: &Config, client: A, port: Be16) -> Be16 {
+    let place = u32::from(port.get().rotate_right(1));
+    let start = select::hash_of_client(client, Be16::ZERO, Protocol::TCP) >> 8;
+    let count = u32::from(config.masquerade_port_count);
+    // A range without ports has been asked about before.
+    let pick = (start + place).checked_rem(count).unwrap_or(0);
+    at_place(config, pick)
+}
+
 /// A port of the masquerade range.
 #[inline(always)]
-fn masquerade_port(config: &Config, random: u32) -> Be16 {
+fn any_port(config: &Config, random: u32) -> Be16 {
     let pick = (u64::from(random) * u64::from(config.masquerade_port_count)) >> 32;
     #[expect(clippy::cast_possible_truncation, reason = "less than the count")]
-    Be16::new(config.masquerade_port_base.wrapping_add(pick as u16))
+    at_place(config, pick as u32)
+}
+
+/// The port at a place of the masquerade range.
+#[inline(always)]
+fn at_place(config: &Config, place: u32) -> Be16 {
+    #[expect(clippy::cast_possible_truncation, reason = "less than the count")]
+    Be16::new(config.masquerade_port_base.wrapping_add(place as u16))
 }

@@ -61,7 +61,7 @@ fn without_room_for_all_halves_none_is_settled<A: Cast>() {
 }
 
 /// Ends the connection of [`outside`] to [`node_port`], which its endpoint sees as `seen`.
-fn end<A: Cast>(stage: &Stage, seen: End<A>, by_rst: bool) {
+pub(crate) fn end<A: Cast>(stage: &Stage, seen: End<A>, by_rst: bool) {
     let last = |from, to| {
         let packet = tcp::<A>(from, to);
         if by_rst { packet.rst() } else { packet.fin().ack() }

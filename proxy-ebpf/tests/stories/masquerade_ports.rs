@@ -1,10 +1,14 @@
-//! The ports that masqueraded flows take: no socket's, no NodePort's, no settled flow's.
+//! The ports that masqueraded flows take: no socket's, no NodePort's, no settled flow's, and where they can
+//! choose, the ones that the client had before.
+
+use std::collections::BTreeSet;
 
 use proxy_common::{
     Be16, Counter, DropReason, FlowFlags, FlowKind, FrontendKind, Nanoseconds, Protocol,
     ServiceFlags,
 };
 use proxy_ebpf::{
+    masquerade::usual_port,
     transport::Hook::{Egress, Ingress},
     user::{
         UserPacket,
@@ -14,6 +18,7 @@ use proxy_ebpf::{
 
 use crate::{
     edge::{away, here, load_balancer, node_port, outside, service},
+    masquerade::end,
     stage::{Cast, Stage, for_both_families, node, ports},
 };
 
@@ -22,6 +27,10 @@ for_both_families! {
     a_node_port_is_not_taken
     every_port_serves_one_flow_to_an_endpoint
     a_flood_keeps_nobody_from_a_port
+    a_client_that_comes_back_by_its_port_gets_the_same_one
+    ports_that_a_client_is_handed_one_after_the_other_do_not_share_one
+    a_port_whose_connection_has_ended_is_left_alone_while_others_are_unused
+    a_port_whose_connection_has_ended_is_taken_where_there_is_no_other
 }
 
 /// A node where every masqueraded packet takes one of these ports.
@@ -120,4 +129,48 @@ fn a_flood_keeps_nobody_from_a_port<A: Cast>() {
     let data = |from, to| tcp::<A>(from, to).ack().data(b"undisturbed");
     stage.translates(Ingress, &data(outside(), node_port()), &data(outside(), away()));
     stage.translates(Egress, &data(outside(), away()), &data(established, away()));
+}
+
+fn a_client_that_comes_back_by_its_port_gets_the_same_one<A: Cast>() {
+    let mut stage = with_ports::<A>(4_000);
+    let seen = stage.connected(outside(), node_port(), away());
+    for by_rst in [true, false] {
+        end::<A>(&stage, seen, by_rst);
+        assert_eq!(stage.connected(outside(), node_port(), away()), seen);
+    }
+}
+
+fn ports_that_a_client_is_handed_one_after_the_other_do_not_share_one<A: Cast>() {
+    let mut stage = with_ports::<A>(18_000);
+    stage.machine.config.masquerade_port_base = 12_000;
+    for host in 1..20 {
+        let client = A::address(7, host);
+        let usual = |port| usual_port(&stage.machine.config, client, Be16::new(port)).get();
+        let even: BTreeSet<u16> = (32_768..=60_998).step_by(2).map(usual).collect();
+        assert_eq!(even.len(), 14_116);
+        assert!(even.iter().all(|port| (12_000..30_000).contains(port)));
+    }
+}
+
+/// A client's port whose usual port is that of the client at `outside()`.
+fn rival<A: Cast>(stage: &Stage) -> u16 {
+    let (client, port) = outside::<A>();
+    let usual = |port| usual_port(&stage.machine.config, client, Be16::new(port));
+    (1024..u16::MAX).find(|other| *other != port && usual(*other) == usual(port)).unwrap()
+}
+
+fn a_port_whose_connection_has_ended_is_left_alone_while_others_are_unused<A: Cast>() {
+    let mut stage = with_ports::<A>(4_000);
+    let seen = stage.connected(outside(), node_port(), away());
+    end::<A>(&stage, seen, false);
+    let rival = (outside::<A>().0, rival::<A>(&stage));
+    assert_ne!(stage.connected(rival, node_port(), away()), seen);
+}
+
+fn a_port_whose_connection_has_ended_is_taken_where_there_is_no_other<A: Cast>() {
+    let mut stage = with_ports::<A>(1);
+    let seen = stage.connected(outside(), node_port(), away());
+    end::<A>(&stage, seen, false);
+    let rival = (outside::<A>().0, rival::<A>(&stage));
+    assert_eq!(stage.connected(rival, node_port(), away()), seen);
 }

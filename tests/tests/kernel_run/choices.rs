@@ -10,6 +10,7 @@ use proxy_ebpf::{
     env::{FlowTable, Maps as _},
     headers::{Headers, Part},
     lookup::set_in_use,
+    masquerade::{PORT_ATTEMPTS, usual_port},
     packet::Packet as _,
     transport::{Hook, Ports},
     user::Machine,
@@ -48,11 +49,13 @@ pub(crate) fn choices<A: KernelFamily>(
                 && half(after).is_some_and(|flow| !is_pending(&flow));
             let port = half(after).filter(|_| resolved && key.protocol != Protocol::SCTP);
             let config = &machine.config;
-            let number = port.map(|flow| {
+            let usual = usual_port(config, key.source, key.source_port);
+            let number = port.filter(|flow| flow.port != usual).map(|flow| {
                 let port = flow.port.get() - config.masquerade_port_base;
                 number_for(port.into(), config.masquerade_port_count.into())
             });
-            number.into_iter().collect()
+            // However often it has to be drawn: at first, ports of flows that have ended are passed over.
+            number.map(|number| vec![number; PORT_ATTEMPTS as usize]).unwrap_or_default()
         }
     }
 }
