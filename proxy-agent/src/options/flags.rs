@@ -159,7 +159,7 @@ flags! {{
     /// are plenty.
     #[arg(long, value_name = "N")]
     maglev_table_size: u32,
-    /// Ports that masqueraded flows leave by [default: 61000-65535]
+    /// Ports that masqueraded flows leave by [default: 12000-29999]
     ///
     /// Keep them apart from net.ipv4.ip_local_port_range and from NodePorts; the agent warns
     /// where they aren't.

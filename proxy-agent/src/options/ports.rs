@@ -1,4 +1,4 @@
-//! Ranges of ports as people write them: `61000-65535`.
+//! Ranges of ports as people write them: `12000-29999`.
 //!
 //! Called by [`crate::options`].
 
@@ -6,7 +6,7 @@ use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// A range of ports: `61000-65535`.
+/// A range of ports: `12000-29999`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
     first: u16,
@@ -16,13 +16,15 @@ pub struct Ports {
 /// A text that is no range of ports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a range of ports: write the first and the last, from 1 to 65535, as in 61000-65535"
+    "{0:?} is not a range of ports: write the first and the last, from 1 to 65535, as in 12000-29999"
 )]
 pub struct PortsError(String);
 
 impl Ports {
-    /// Above the kernel's default local range (32768 to 60999) and the NodePort range.
-    pub const MASQUERADE: Self = Self { first: 61_000, last: 65_535 };
+    /// Below the NodePort range (30000 to 32767) and the kernel's default local range (32768 to 60999), and
+    /// as many as the ports that a client has of one parity, which it is handed first: see
+    /// `masquerade::usual_port` of the datapath.
+    pub const MASQUERADE: Self = Self { first: 12_000, last: 29_999 };
 
     /// The ports.
     #[must_use]
@@ -62,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_range_of_ports_has_a_first_and_a_last() {
-        assert_eq!("61000-65535".parse(), Ok(Ports::MASQUERADE));
+        assert_eq!("12000-29999".parse(), Ok(Ports::MASQUERADE));
         assert_eq!("7-7".parse::<Ports>().unwrap().get(), 7..=7);
         for text in ["", "61000", "0-5", "9-8", "1-65536", "a-b", "1-2-3"] {
             assert!(text.parse::<Ports>().is_err(), "{text}");

@@ -225,8 +225,8 @@ mod tests {
         assert_eq!(settings.node_port_addresses, NodePortAddresses::All);
         assert!(settings.frontend_kinds.contains(FrontendKind::ExternalIp));
         assert_eq!(settings.config.options, ConfigOptions::empty());
-        assert_eq!(settings.config.masquerade_port_base, 61_000);
-        assert_eq!(settings.config.masquerade_port_count, 4_536);
+        assert_eq!(settings.config.masquerade_port_base, 12_000);
+        assert_eq!(settings.config.masquerade_port_count, 18_000);
         assert_eq!((options.algorithm, options.maglev_table_size), (Algorithm::Random, 1_021));
     }
 

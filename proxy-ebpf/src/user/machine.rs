@@ -56,8 +56,8 @@ impl Default for Machine {
             v4: FamilyMaps::default(),
             v6: FamilyMaps::default(),
             config: Config {
-                masquerade_port_base: 61_000,
-                masquerade_port_count: 4_536,
+                masquerade_port_base: 12_000,
+                masquerade_port_count: 18_000,
                 ..Config::zeroed()
             },
             filter: vec![0; FILTER_WORDS as usize],
