@@ -2,7 +2,7 @@
 //! verdict numbers.
 
 use aya_ebpf::{
-    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
+    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::bpf_redirect,
     programs::TcContext,
 };
@@ -31,7 +31,7 @@ const HEADERS_V6: u32 = 40 + 20;
 /// Decides about a packet that comes in, whose network header is at `AT`.
 #[inline(always)]
 pub(crate) fn run_ingress<const AT: usize>(context: &TcContext) -> i32 {
-    let (mut packet, env, protocol) = enter(context);
+    let Some((mut packet, env, protocol)) = enter(context) else { return TC_ACT_UNSPEC };
     match protocol {
         IPV4 => ingress_of::<V4, AT>(&mut packet, &env, HEADERS_V4),
         IPV6 => ingress_of::<V6, AT>(&mut packet, &env, HEADERS_V6),
@@ -42,7 +42,7 @@ pub(crate) fn run_ingress<const AT: usize>(context: &TcContext) -> i32 {
 /// Decides about a packet that goes out, whose network header is at `AT`.
 #[inline(always)]
 pub(crate) fn run_egress<const AT: usize>(context: &TcContext) -> i32 {
-    let (mut packet, env, protocol) = enter(context);
+    let Some((mut packet, env, protocol)) = enter(context) else { return TC_ACT_UNSPEC };
     match protocol {
         IPV4 => egress_of::<V4, AT>(&mut packet, &env, HEADERS_V4),
         IPV6 => egress_of::<V6, AT>(&mut packet, &env, HEADERS_V6),
@@ -50,13 +50,27 @@ pub(crate) fn run_egress<const AT: usize>(context: &TcContext) -> i32 {
     }
 }
 
-/// The packet, its surroundings, and its protocol (an Ethernet type in network order).
+/// The packet, its surroundings, and its protocol (an Ethernet type in network order); `None` for a
+/// packet of a VLAN: the VLAN's own device, above this one, has seen it or is going to.
 #[inline(always)]
-fn enter(context: &TcContext) -> (Skb, Live, u32) {
+fn enter(context: &TcContext) -> Option<(Skb, Live, u32)> {
     let skb = context.skb.skb;
     // SAFETY: the context is valid while the program runs.
     let (protocol, ifindex) = unsafe { ((*skb).protocol, (*skb).ifindex) };
-    (Skb::new(skb), Live::at_device(skb, ifindex), protocol)
+    if is_of_vlan(skb) {
+        return None;
+    }
+    Some((Skb::new(skb), Live::at_device(skb, ifindex), protocol))
+}
+
+/// Whether the packet has a VLAN tag beside it, as a device leaves it there and the kernel takes it off
+/// before ingress hooks run. VLAN 0 is none: such a tag is about priority only (IEEE 802.1Q §6.9).
+#[inline(always)]
+fn is_of_vlan(skb: *mut __sk_buff) -> bool {
+    const VLAN_ID: u32 = 0x0fff;
+    // SAFETY: the context is valid while the program runs. The second question is for old kernels,
+    // which leave the number when they take a tag off.
+    unsafe { (*skb).vlan_tci & VLAN_ID != 0 && (*skb).vlan_present != 0 }
 }
 
 // verifier: a function of its own for each family, so that the stack holds one family at a time.
