@@ -13,16 +13,26 @@ pub(crate) struct Suite {
 
 const VERIFIER: Suite = Suite { name: "verifier", executable: "verifier", filters: &[] };
 
-/// What `cargo xtask test` runs: three or four minutes.
-pub(crate) const QUICK: &[Suite] = &[
-    VERIFIER,
-    Suite {
-        name: "packets",
-        executable: "kernel_run",
-        filters: &["byte_exact::v6::datagrams", "netns_cookie::"],
-    },
-    Suite { name: "lab", executable: "stories", filters: &["smoke::"] },
-];
+const PACKETS: Suite = Suite {
+    name: "packets",
+    executable: "kernel_run",
+    filters: &["byte_exact::v6::datagrams", "netns_cookie::", "ticks::"],
+};
+
+const SMOKE: Suite = Suite { name: "lab", executable: "stories", filters: &["smoke::"] };
+
+/// Every row at uplinks that this machine's kernel may have no devices for.
+const UPLINKS: Suite = Suite {
+    name: "uplinks",
+    executable: "stories",
+    filters: &["rows_everywhere::ptp_pods_vlan_uplinks", "rows_everywhere::ptp_pods_bond_uplinks"],
+};
+
+/// What `cargo xtask test` runs on the oldest kernel: three or four minutes.
+pub(crate) const QUICK: &[Suite] = &[VERIFIER, PACKETS, SMOKE];
+
+/// What it runs on the newest.
+pub(crate) const QUICK_NEWEST: &[Suite] = &[VERIFIER, PACKETS, SMOKE, UPLINKS];
 
 /// What `cargo xtask vm` runs besides: every packet of `byte_exact`, and stories of what kernels differ
 /// in. Uplinks that this machine's kernel has no devices for come to their turn here.
