@@ -219,7 +219,6 @@ pub fn usual_port<A: Network>(config: &Config, client: A, port: Be16) -> Be16 {
 #[inline(always)]
 fn any_port(config: &Config, random: u32) -> Be16 {
     let pick = (u64::from(random) * u64::from(config.masquerade_port_count)) >> 32;
-    #[expect(clippy::cast_possible_truncation, reason = "less than the count")]
     at_place(config, pick as u32)
 }
 

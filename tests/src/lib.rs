@@ -9,6 +9,7 @@
 
 mod addresses;
 mod agent;
+pub mod bench;
 mod bpftool;
 mod cgroup;
 mod client;

@@ -97,7 +97,7 @@ fn checked(tick: u64, ticks: u64, now: Nanoseconds) -> Result<TickClock, TicksEr
 
 /// What the count starts with: five minutes before its lower 32 bits wrap (`INITIAL_JIFFIES`).
 fn first(tick: u64) -> u64 {
-    let a_second = if tick == 0 { 0 } else { (SECOND + tick / 2) / tick };
+    let a_second = (SECOND + tick / 2).checked_div(tick).unwrap_or(0);
     (1 << 32) - 300 * a_second
 }
 

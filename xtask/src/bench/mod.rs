@@ -1,20 +1,28 @@
-//! `cargo xtask bench`: one bench a file. The measuring is done by programs of the lab, which these
-//! build, run as root, and say where the figures are.
+//! `cargo xtask bench`: one bench a file, or all of them. The measuring is done by programs of the lab,
+//! which these build and run as root; then the figures are held against the goals ([`reach`]).
 
 mod control_plane;
 mod packets;
+mod reach;
 mod traffic;
 
 use std::{ffi::OsString, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use reach::Bench;
+
 use crate::{process, setup, workspace};
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    /// What is measured; all of it, one after the other, where nothing is named: an hour and more
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
+    /// All of it, with few samples and few Services: a quarter of an hour. No figures to publish
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(clap::Subcommand)]
@@ -28,11 +36,38 @@ enum What {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    match &arguments.what {
-        What::Packets(arguments) => packets::run(arguments),
-        What::ControlPlane(arguments) => control_plane::run(arguments),
-        What::Traffic(arguments) => traffic::run(arguments),
+    let one: &[Bench] = match &arguments.what {
+        Some(What::Packets(arguments)) => {
+            packets::run(arguments)?;
+            &[Bench::Packets]
+        }
+        Some(What::Traffic(arguments)) => {
+            traffic::run(&arguments.more)?;
+            &[Bench::Traffic]
+        }
+        Some(What::ControlPlane(arguments)) => {
+            control_plane::run(&arguments.more)?;
+            &[Bench::ControlPlane]
+        }
+        None => {
+            all(arguments.quick)?;
+            &Bench::ALL
+        }
+    };
+    reach::report(one, &directory()?)?;
+    if arguments.quick {
+        println!("This was the short form: few samples, few Services. No figures to publish.");
     }
+    Ok(())
+}
+
+fn all(quick: bool) -> Result<()> {
+    println!("==> packets (1 of 3)");
+    packets::run(&packets::Arguments::new(quick))?;
+    println!("==> traffic (2 of 3)");
+    traffic::run(if quick { traffic::QUICK } else { &[] })?;
+    println!("==> control plane (3 of 3)");
+    control_plane::run(if quick { control_plane::QUICK } else { &[] })
 }
 
 /// Where figures go.
@@ -42,10 +77,13 @@ fn directory() -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// Builds `binary` and the agent for release, and becomes `binary`, as root and with the tools of a
-/// cluster: it measures Sluice beside the real kube-proxy. Figures go to the file `json`; `more` are
-/// flags of its own.
-fn beside_kube_proxy(binary: &str, json: &str, more: &[OsString]) -> Result<()> {
+/// Builds `binary` and the agent for release, and runs `binary`, as root and with the tools of a
+/// cluster: it measures Sluice beside the real kube-proxy. `more` are flags of its own.
+fn beside_kube_proxy(
+    binary: &str,
+    bench: Bench,
+    more: &[impl AsRef<std::ffi::OsStr>],
+) -> Result<()> {
     setup::ensure(setup::Purpose::Test)?;
     let tools = setup::tools::ensure()?;
     process::run(&mut process::cargo([
@@ -60,10 +98,12 @@ fn beside_kube_proxy(binary: &str, json: &str, more: &[OsString]) -> Result<()> 
         "--bin",
         "sluice",
     ]))?;
-    let json = directory()?.join(json);
+    let json = directory()?.join(bench.file());
     println!("figures go to {}", json.display());
     let binaries = workspace::target().join("release");
     // sudo keeps no variables of ours, `env` sets them again.
+    let env = workspace::find_program("env").unwrap_or_else(|| "env".into());
+    let mut command = process::as_root(&env)?;
     let mut words: Vec<OsString> = Vec::new();
     for (variable, place) in tools.variables() {
         words.push(format!("{variable}={}", place.display()).into());
@@ -71,7 +111,6 @@ fn beside_kube_proxy(binary: &str, json: &str, more: &[OsString]) -> Result<()> 
     words.push(binaries.join(binary).into());
     words.extend(["--sluice".into(), binaries.join("sluice").into()]);
     words.extend(["--json".into(), json.into()]);
-    words.extend(more.iter().cloned());
-    let env = workspace::find_program("env").unwrap_or_else(|| "env".into());
-    Err(process::become_as_root(&env, &words))
+    words.extend(more.iter().map(|word| word.as_ref().to_owned()));
+    process::run(command.args(words))
 }

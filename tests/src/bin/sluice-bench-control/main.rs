@@ -7,12 +7,9 @@
 //! that each proxy does its work.
 
 mod changes;
-mod figures;
 mod prober;
-mod progress;
 mod proxy;
 mod report;
-mod seed;
 mod storm;
 mod sync;
 mod world;
@@ -21,9 +18,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use lab::probe;
+use lab::{
+    bench::{Progress, seed},
+    probe,
+};
 
-use progress::Progress;
 use proxy::Kind;
 use report::Report;
 use world::World;

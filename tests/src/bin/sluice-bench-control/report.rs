@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use lab::bench::{Figures, Samples};
 use serde::Serialize;
 
 use crate::{
     changes,
-    figures::{Figures, Samples},
     proxy::{Kind, version},
     storm, sync,
 };

@@ -10,11 +10,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use lab::bench::Progress;
 use serde_json::Value;
 
 use crate::{
     Plan,
-    progress::Progress,
     proxy::{Kind, Running},
     sync,
     world::World,

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use lab::{
     Family, Host, Lab, Node, Sluice, Wiring,
+    bench::seed::Seed,
     control_plane::{ControlPlane, Settings},
     manifest, probe,
 };
@@ -20,7 +21,6 @@ use crate::{
     Plan,
     prober::Prober,
     proxy::{Kind, Running},
-    seed::Seed,
 };
 
 /// The Service that clients ask.

@@ -4,15 +4,9 @@
 //! Client and server share one CPU, so that the rate is the cost. Modes take turns sample by sample,
 //! in an order that rotates. It asserts nothing but that every mode serves every case.
 
-#[path = "../sluice-bench-control/figures.rs"]
-mod figures;
 mod load;
 mod modes;
-#[path = "../sluice-bench-control/progress.rs"]
-mod progress;
 mod report;
-#[path = "../sluice-bench-control/seed.rs"]
-mod seed;
 mod stat;
 mod world;
 
@@ -25,11 +19,13 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use lab::probe;
+use lab::{
+    bench::{Progress, seed},
+    probe,
+};
 
 use load::Work;
 use modes::{CASES, Mode};
-use progress::Progress;
 use report::Report;
 use world::World;
 
@@ -77,7 +73,7 @@ pub(crate) struct Plan {
     )]
     modes: Vec<Mode>,
     /// Numbers of Services, beside the handful that is asked
-    #[arg(long, value_delimiter = ',', value_name = "N", default_value = "1,10000")]
+    #[arg(long, value_delimiter = ',', value_name = "N", default_value = "1,1000,10000,30000")]
     services: Vec<u32>,
     /// Turns that every mode has in every case
     #[arg(long, value_name = "N", default_value_t = 5)]

@@ -1,13 +1,13 @@
 //! What was measured, as a table for people and as JSON: ratios to no proxy at all in the same
-//! repetition, and which goals are met.
+//! repetition.
 
 use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+use lab::bench::{Figures, Samples};
 use serde::Serialize;
 
 use crate::{
-    figures::{Figures, Samples},
     load::{Seen, Work},
     modes::{Case, Mode, Way},
 };
@@ -55,23 +55,12 @@ struct Row {
 }
 
 #[derive(Serialize)]
-struct Goal {
-    services: u32,
-    goal: String,
-    mode: Mode,
-    wanted: String,
-    measured: f64,
-    met: bool,
-}
-
-#[derive(Serialize)]
 pub(crate) struct Shape<'a> {
     kernel: &'a str,
     cpu: &'a str,
     samples: usize,
     disturbed: usize,
     rows: Vec<Row>,
-    goals: Vec<Goal>,
 }
 
 fn figures(values: impl IntoIterator<Item = f64>) -> Option<Figures> {
@@ -148,65 +137,7 @@ impl Report {
             samples: self.taken,
             disturbed: self.disturbed,
             rows: self.rows(),
-            goals: self.goals(),
         }
-    }
-
-    fn goals(&self) -> Vec<Goal> {
-        let mut sizes: Vec<u32> = self.samples.keys().map(|key| key.0).collect();
-        sizes.dedup();
-        sizes.into_iter().flat_map(|size| self.goals_at(size)).collect()
-    }
-
-    fn goals_at(&self, services: u32) -> Vec<Goal> {
-        let mut goals = Vec::new();
-        for &mode in &self.modes {
-            let least = match mode {
-                Mode::SluiceSocket => [0.97, 0.93, 0.97, 0.98, 0.98],
-                Mode::SluicePacket => [0.93, 0.93, 0.97, 0.96, 0.96],
-                _ => continue,
-            };
-            let wanted = least.into_iter().chain([0.93, 0.97, 0.92, 0.95]);
-            for (case, least) in crate::modes::CASES.into_iter().zip(wanted) {
-                let ratio = self.ratio((services, case, Quantity::Rate, mode));
-                goals.extend(ratio.map(|ratio| Goal {
-                    services,
-                    goal: shown(case, Quantity::Rate).to_owned(),
-                    mode,
-                    wanted: format!("at least {least:.2}"),
-                    measured: ratio.median,
-                    met: ratio.median >= least,
-                }));
-            }
-            let case = (Way::ClusterIp, Work::Connect);
-            let high = |mode| {
-                let key = (services, case, Quantity::ConnectP99, mode);
-                figures(self.values(key).iter().copied()).map(|it| it.median)
-            };
-            let added = |mode| self.cpu_added(services, case, mode).map(|figures| figures.median);
-            let peer = Mode::KubeProxyNftables;
-            if let (Some(ours), Some(theirs)) = (high(mode), high(peer)) {
-                goals.push(Goal {
-                    services,
-                    goal: shown(case, Quantity::ConnectP99).to_owned(),
-                    mode,
-                    wanted: format!("below nftables' {theirs:.1}"),
-                    measured: ours,
-                    met: ours < theirs,
-                });
-            }
-            if let (Some(ours), Some(theirs)) = (added(mode), added(peer)) {
-                goals.push(Goal {
-                    services,
-                    goal: shown(case, Quantity::CpuAdded).to_owned(),
-                    mode,
-                    wanted: format!("at most a third of nftables' {theirs:.1}"),
-                    measured: ours,
-                    met: ours * 3.0 <= theirs,
-                });
-            }
-        }
-        goals
     }
 
     pub(crate) fn print(&self) {
@@ -246,18 +177,6 @@ impl Report {
         }
         right(&mut table, 2);
         println!("{table}");
-        let mut table = table_of_goals();
-        for goal in self.goals() {
-            table.add_row([
-                goal.services.to_string(),
-                goal.goal,
-                goal.mode.to_string(),
-                goal.wanted,
-                format!("{:.3}", goal.measured),
-                if goal.met { "met" } else { "missed" }.to_owned(),
-            ]);
-        }
-        println!("{table}");
         if self.disturbed > 0 {
             println!(
                 "Foreign load: in {} of {} samples others took more than {FOREIGN} CPUs. Measure again on a quiet machine.",
@@ -270,12 +189,6 @@ impl Report {
 fn table() -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
-    table
-}
-
-fn table_of_goals() -> Table {
-    let mut table = table();
-    table.set_header(["Services", "goal", "mode", "wanted", "measured", ""]);
     table
 }
 

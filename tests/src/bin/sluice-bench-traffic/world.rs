@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use lab::{
     Agent, AgentFlags, Family, Host, Lab, Node, Process, Sluice, Wiring,
+    bench::seed::Seed,
     control_plane::{ControlPlane, KubeProxy, Settings},
     manifest, probe,
 };
@@ -23,7 +24,6 @@ use crate::{
     Plan,
     load::{Seen, Work},
     modes::{Case, Mode, Way},
-    seed::Seed,
 };
 
 /// So many objects are made at a time.

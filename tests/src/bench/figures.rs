@@ -4,24 +4,29 @@ use serde::Serialize;
 
 /// Samples of one quantity.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Samples(Vec<f64>);
+pub struct Samples(Vec<f64>);
 
 /// What is told of them.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Figures {
-    pub(crate) min: f64,
-    pub(crate) median: f64,
-    pub(crate) max: f64,
-    pub(crate) runs: usize,
+pub struct Figures {
+    /// The least.
+    pub min: f64,
+    /// The one in the middle.
+    pub median: f64,
+    /// The most.
+    pub max: f64,
+    /// How many there are.
+    pub runs: usize,
 }
 
 impl Samples {
-    pub(crate) fn push(&mut self, sample: impl Into<Option<f64>>) {
+    /// Takes a sample in, if there is one.
+    pub fn push(&mut self, sample: impl Into<Option<f64>>) {
         self.0.extend(sample.into());
     }
 
     /// None without samples.
-    pub(crate) fn figures(&self) -> Option<Figures> {
+    pub fn figures(&self) -> Option<Figures> {
         let mut sorted = self.0.clone();
         sorted.sort_unstable_by(f64::total_cmp);
         let (min, max) = (*sorted.first()?, *sorted.last()?);

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Value, json};
 
 /// As many Services as the range has room for beside those of the bench.
-pub(crate) const MOST: u32 = 64_000;
+pub const MOST: u32 = 64_000;
 /// Services beyond these have two endpoints: half a million endpoints would overflow the maps.
 const FULL: u32 = 10_000;
 /// The first ClusterIP: the API server hands out lower ones by itself.
@@ -20,20 +20,23 @@ const NODES: u32 = 100;
 const ZONES: u32 = 3;
 
 /// What objects are made of.
-pub(crate) struct Seed {
-    pub(crate) service: Value,
-    pub(crate) slice: Value,
-    pub(crate) endpoints: u32,
+pub struct Seed {
+    /// A Service as the API server tells it.
+    pub service: Value,
+    /// An EndpointSlice of it, likewise.
+    pub slice: Value,
+    /// How many endpoints a Service has.
+    pub endpoints: u32,
 }
 
 impl Seed {
     /// How many endpoints the Service `number` has.
-    pub(crate) fn endpoints_of(&self, number: u32) -> u32 {
+    pub fn endpoints_of(&self, number: u32) -> u32 {
         if number < FULL { self.endpoints } else { self.endpoints.min(2) }
     }
 
     /// The Service, its slice, and the object that says whose address it is.
-    pub(crate) fn objects(&self, number: u32) -> [Value; 3] {
+    pub fn objects(&self, number: u32) -> [Value; 3] {
         let name = name(number);
         let address = Ipv4Addr::from_bits(CLUSTER_IPS + number).to_string();
         let mut service = self.service.clone();
@@ -61,7 +64,7 @@ impl Seed {
     }
 
     /// The slice of the Service `number` after so many changes of its first endpoint.
-    pub(crate) fn slice(&self, number: u32, changes: u32) -> Value {
+    pub fn slice(&self, number: u32, changes: u32) -> Value {
         let name = name(number);
         let mut slice = self.slice.clone();
         slice["metadata"]["name"] = format!("{name}-x7k2p").into();

@@ -8,13 +8,22 @@ use std::{
 
 use indicatif::ProgressBar;
 
-pub(crate) struct Progress {
+/// How far a bench is.
+pub struct Progress {
     bar: Option<ProgressBar>,
     started: Instant,
 }
 
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Progress {
-    pub(crate) fn new() -> Self {
+    /// From now on.
+    #[must_use]
+    pub fn new() -> Self {
         let bar = stderr().is_terminal().then(ProgressBar::new_spinner);
         if let Some(bar) = &bar {
             bar.enable_steady_tick(Duration::from_millis(200));
@@ -23,7 +32,7 @@ impl Progress {
     }
 
     /// What is done now.
-    pub(crate) fn step(&self, what: &str) {
+    pub fn step(&self, what: &str) {
         let line = format!("[{:>5.0} s] {what}", self.started.elapsed().as_secs_f64());
         match &self.bar {
             Some(bar) => bar.set_message(line),
@@ -31,7 +40,8 @@ impl Progress {
         }
     }
 
-    pub(crate) fn end(&self) {
+    /// There is no more.
+    pub fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
