@@ -194,6 +194,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         timeouts: options.timeouts,
         interval: options.sweep_interval,
         destroy_sockets: options.destroy_stale_sockets && !options.shadow,
+        foreign: options.services.foreign_ports().filter(|_| !options.shadow),
     };
     let gate = Gate::default();
     let sweeper = Sweeper::start(&pins.maps(), sweep, gate.clone(), found_in)?;

@@ -85,12 +85,9 @@ where
     if config.masquerade_port_count == 0 && !keeps_port {
         return Verdict::drop(DropReason::MasqueradePortsExhausted);
     }
-    // The packets that were recorded on the pending half are the flow's.
-    let (service, backend, packets, bytes) = env
-        .with_flow(FlowTable::NewSrc, key, |flow: &mut Flow<A>| {
-            (flow.service, flow.backend, flow.packets, flow.bytes)
-        })
-        .unwrap_or((ServiceId::NONE, BackendId::default(), 1, 0));
+    let (service, backend) = env
+        .with_flow(FlowTable::NewSrc, key, |flow: &mut Flow<A>| (flow.service, flow.backend))
+        .unwrap_or((ServiceId::NONE, BackendId::default()));
     let mut half = fresh(service, FlowKind::Masquerade, env.now());
     half.backend = backend;
     let mut reply_key = Tuple::new(
@@ -137,8 +134,12 @@ where
     }
     let port = reply_key.destination_port;
     half.write((address, port, key.destination_port), FlowFlags::empty());
-    half.packets = packets;
-    half.bytes = bytes;
+    // The packets that were recorded on the pending half are the flow's.
+    // verifier: read only now, for less stack than to keep them.
+    env.with_flow(FlowTable::NewSrc, key, |flow: &mut Flow<A>| {
+        half.packets = flow.packets;
+        half.bytes = flow.bytes;
+    });
     if !env.insert_flow(FlowTable::NewSrc, key, &half, Insert::Replace) {
         env.remove_flow(FlowTable::NewDst, &reply_key);
         return Verdict::drop(DropReason::FlowTableFull);

@@ -16,12 +16,12 @@ use proxy_common::{V4, V6};
 use tokio::sync::mpsc;
 
 use super::{
-    Timeouts,
+    Timeouts, foreign,
     sweeper::{Gate, SweepOptions, Sweeper, SweeperError},
 };
 use crate::datapath::{
     map::MapError,
-    tables::{self, Family, Services},
+    tables::{self, Family, Flows, Services},
 };
 
 /// How often flows are swept and counted.
@@ -42,10 +42,20 @@ pub fn drain(
     mut count: impl FnMut(usize),
 ) -> Result<usize, SweeperError> {
     let start = Instant::now();
+    // Twice: some open meanwhile.
+    reserve(maps, patience);
     forget_service_cidrs(maps)?;
     forget_frontends::<V4>(maps)?;
     forget_frontends::<V6>(maps)?;
-    let options = SweepOptions { timeouts: timeouts(), interval: SWEEP, destroy_sockets: false };
+    reserve(maps, patience);
+    foreign::release(&Flows::<V4>::open(maps)?)?;
+    foreign::release(&Flows::<V6>::open(maps)?)?;
+    let options = SweepOptions {
+        timeouts: timeouts(),
+        interval: SWEEP,
+        destroy_sockets: false,
+        foreign: None,
+    };
     let (found_in, mut found) = mpsc::channel(1);
     let _sweeper = Sweeper::start(maps, options, Gate::default(), found_in)?;
     let mut left = usize::MAX;
@@ -61,6 +71,14 @@ pub fn drain(
         }
     }
     Ok(if left == usize::MAX { 0 } else { left })
+}
+
+/// The proxy that follows is not to give ports of ours away. Without that, some of its connections may
+/// have to be tried again.
+fn reserve(maps: &Path, time: Duration) {
+    if let Err(error) = foreign::reserve(maps, time) {
+        tracing::warn!("netfilter doesn't know which masquerade ports are in use: {error}");
+    }
 }
 
 /// Connections that are over needn't be waited for as long as in service: their ports are given to

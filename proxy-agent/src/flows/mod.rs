@@ -11,6 +11,7 @@ pub mod drain;
 mod ending;
 pub mod expiry;
 pub mod fingerprints;
+pub mod foreign;
 pub mod full;
 pub mod open_flows;
 pub mod pair;

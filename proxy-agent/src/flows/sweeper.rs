@@ -7,7 +7,8 @@
 
 use std::{
     io,
-    path::Path,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, RecvTimeoutError},
@@ -19,7 +20,7 @@ use std::{
 use tokio::sync::mpsc as channel;
 
 use super::{
-    Timeouts,
+    Timeouts, foreign,
     serving::Serving,
     walk::{Found, Walker},
 };
@@ -38,6 +39,9 @@ pub struct SweepOptions {
     pub interval: Duration,
     /// Whether sockets are destroyed whose endpoint has stopped serving.
     pub destroy_sockets: bool,
+    /// Masquerade ports, the first and the last, that another proxy may have given to connections which
+    /// go on; `None` where they don't.
+    pub foreign: Option<(u16, u16)>,
 }
 
 /// Keeps the sweeper out of the tables while their content is moved: it would take the first half of
@@ -89,10 +93,14 @@ impl Sweeper {
         found: channel::Sender<Found>,
     ) -> Result<Self, SweeperError> {
         let mut walker = Walker::open(maps, &options)?;
+        let newcomer = Newcomer::new(maps, options.foreign);
+        newcomer.look();
         let (commands, receiver) = mpsc::channel();
         thread::Builder::new()
             .name("flow-sweeper".into())
-            .spawn(move || run(&mut walker, (options.interval, &gate), &receiver, &found))
+            .spawn(move || {
+                run(&mut walker, &newcomer, (options.interval, &gate), &receiver, &found);
+            })
             .map_err(SweeperError::Thread)?;
         Ok(Self { commands })
     }
@@ -118,8 +126,44 @@ impl Sweeper {
     }
 }
 
+/// Looks for connections of another proxy in an agent's first minute: some open until the programs
+/// are attached.
+#[derive(Debug)]
+struct Newcomer {
+    maps: PathBuf,
+    ports: Option<RangeInclusive<u16>>,
+    since: Instant,
+}
+
+impl Newcomer {
+    const FOR: Duration = Duration::from_secs(60);
+
+    fn new(maps: &Path, ports: Option<(u16, u16)>) -> Self {
+        let ports = ports.map(|(first, last)| first..=last);
+        Self { maps: maps.into(), ports, since: Instant::now() }
+    }
+
+    fn look(&self) {
+        let Some(ports) = self.ports.as_ref().filter(|_| self.since.elapsed() < Self::FOR) else {
+            return;
+        };
+        match foreign::adopt(&self.maps, ports) {
+            Ok(0) => {}
+            Ok(connections) => tracing::info!(
+                connections,
+                "netfilter masquerades connections: their ports are left to them"
+            ),
+            Err(error) => tracing::warn!(
+                "connections that netfilter masquerades are not known, and one of their ports may be \
+                 given to another: {error}"
+            ),
+        }
+    }
+}
+
 fn run(
     walker: &mut Walker,
+    newcomer: &Newcomer,
     (interval, gate): (Duration, &Gate),
     commands: &mpsc::Receiver<Command>,
     found: &channel::Sender<Found>,
@@ -156,6 +200,7 @@ fn run(
         }
         let closed = gate.close();
         let start = Instant::now();
+        newcomer.look();
         let result = walker.walk(&serving);
         drop(closed);
         let end = Instant::now();

@@ -124,6 +124,14 @@ impl ServiceOptions {
         (self.socket_lb_tcp, self.socket_lb_udp) != (Scope::Off, Scope::Off)
     }
 
+    /// Masquerade ports that another proxy may have given to connections which go on.
+    #[must_use]
+    pub fn foreign_ports(&self) -> Option<(u16, u16)> {
+        let ports = &self.masquerade_ports;
+        (self.unknown_connections == UnknownConnections::Pass)
+            .then_some((*ports.start(), *ports.end()))
+    }
+
     /// What the control plane goes by, on the node `node_name` whose network namespace has the
     /// cookie `host_netns_cookie`.
     #[must_use]

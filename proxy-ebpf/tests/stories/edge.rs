@@ -142,9 +142,9 @@ impl Stage {
         seen
     }
 
-    /// Masqueraded packets take these ports, `count` from 61000 on.
+    /// Masqueraded packets take these ports, `count` from 12000 on.
     pub(crate) fn with_masquerade_ports(mut self, count: u16) -> Self {
-        self.machine.config.masquerade_port_base = 61_000;
+        self.machine.config.masquerade_port_base = 12_000;
         self.machine.config.masquerade_port_count = count;
         self
     }

@@ -37,7 +37,7 @@ fn all_four_directions_are_translated<A: Cast>() {
     let mut stage = Stage::with_service::<A>().with_node_address::<A>();
     let client = itself::<A>(40_000);
     let masqueraded = open::<A>(&stage, 40_000);
-    assert!((61_000..65_536).contains(&u32::from(masqueraded.1)), "{masqueraded:?}");
+    assert!((12_000..30_000).contains(&masqueraded.1), "{masqueraded:?}");
     stage.counted(&[(Counter::FlowOpened, 1)]);
 
     let agreed = |from, to| tcp_syn::<A>(from, to).ack();
@@ -79,7 +79,7 @@ fn a_masquerade_port_is_nobody_elses<A: Cast>() {
     stage.machine.config.masquerade_port_count = 2;
     let mut ports_seen = [connect::<A>(&stage, 1000).1, connect::<A>(&stage, 1001).1];
     ports_seen.sort_unstable();
-    assert_eq!(ports_seen, [61_000, 61_001]);
+    assert_eq!(ports_seen, [12_000, 12_001]);
     stage.counted(&[(Counter::FlowOpened, 2), (Counter::FlowSettled, 2)]);
     for port in 1002..1010 {
         let syn = |to| tcp_syn(itself::<A>(port), to);

@@ -52,31 +52,31 @@ pub(crate) fn comes_in<A: Cast>(stage: &Stage, protocol: Protocol, port: u16) ->
 fn a_port_of_a_socket_of_the_node_is_not_taken<A: Cast>() {
     for protocol in [Protocol::TCP, Protocol::UDP] {
         let mut stage = with_ports::<A>(2);
-        stage.machine.bound_ports.insert((Be16::new(61_000), protocol));
+        stage.machine.bound_ports.insert((Be16::new(12_000), protocol));
         let out = stage.translated::<A>(Egress, &comes_in::<A>(&stage, protocol, 1000));
-        assert_eq!(ports::<A>(&out).0, 61_001);
+        assert_eq!(ports::<A>(&out).0, 12_001);
         let other = if protocol == Protocol::TCP { Protocol::UDP } else { Protocol::TCP };
-        stage.machine.bound_ports.insert((Be16::new(61_001), other));
-        stage.machine.bound_ports.insert((Be16::new(61_001), protocol));
+        stage.machine.bound_ports.insert((Be16::new(12_001), other));
+        stage.machine.bound_ports.insert((Be16::new(12_001), protocol));
         let next = comes_in::<A>(&stage, protocol, 1001);
         stage.counted(&[(Counter::FlowOpened, 2)]);
         stage.drops::<A>(Egress, &next, DropReason::MasqueradePortsExhausted);
         // It stays undecided. When the socket is gone, the port may be taken.
         stage.machine.bound_ports.clear();
         let out = stage.translated::<A>(Egress, &next);
-        assert_eq!(ports::<A>(&out).0, 61_000);
+        assert_eq!(ports::<A>(&out).0, 12_000);
     }
 }
 
 fn a_node_port_is_not_taken<A: Cast>() {
     let mut stage = with_ports::<A>(2);
     let kind = FrontendKind::NodePort;
-    stage.offer((node::<A>(), 61_001), service(kind, ServiceFlags::empty()), &[here()]);
+    stage.offer((node::<A>(), 12_001), service(kind, ServiceFlags::empty()), &[here()]);
     for protocol in [Protocol::TCP, Protocol::UDP] {
         let out = stage.translated::<A>(Egress, &comes_in::<A>(&stage, protocol, 1000));
-        assert_eq!(ports::<A>(&out).0, 61_000);
+        assert_eq!(ports::<A>(&out).0, 12_000);
     }
-    stage.offer((node::<A>(), 61_000), service(kind, ServiceFlags::empty()), &[here()]);
+    stage.offer((node::<A>(), 12_000), service(kind, ServiceFlags::empty()), &[here()]);
     let next = comes_in::<A>(&stage, Protocol::TCP, 1001);
     stage.counted(&[(Counter::FlowOpened, 3)]);
     stage.drops::<A>(Egress, &next, DropReason::MasqueradePortsExhausted);
@@ -89,7 +89,7 @@ fn every_port_serves_one_flow_to_an_endpoint<A: Cast>() {
         .map(|index| stage.connected((outside::<A>().0, 1000 + index), node_port(), away()))
         .collect();
     seen.sort_unstable();
-    let all: Vec<End<A>> = (61_000..61_004).map(|port| (node(), port)).collect();
+    let all: Vec<End<A>> = (12_000..12_004).map(|port| (node(), port)).collect();
     assert_eq!(seen, all);
     let next = comes_in::<A>(&stage, Protocol::TCP, 2000);
     stage.counted(&[(Counter::FlowOpened, 1)]);

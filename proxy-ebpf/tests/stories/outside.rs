@@ -56,7 +56,7 @@ fn an_endpoint_on_another_node_sees_this_node<A: Cast>() {
     for (frontend, _) in frontends::<A>() {
         let mut stage = Stage::edge_with::<A>(ServiceFlags::empty(), &[away()]);
         let seen = stage.connected(outside(), frontend, away());
-        assert!(seen.1 >= 61_000, "{seen:?}");
+        assert!((12_000..30_000).contains(&seen.1), "{seen:?}");
         assert_eq!(stage.halves::<A>(), [2, 2, 0, 0]);
         let data = |from, to| tcp::<A>(from, to).ack().data(b"question or answer");
         for _ in 0..3 {

@@ -146,7 +146,7 @@ fn stranger<A: KernelFamily>(random: &mut Random, machine: &Machine) -> Way<A> {
     let others = [
         backend::<A>(),
         away(),
-        (node::<A>(), 61_000),
+        (node::<A>(), 12_000),
         (node::<A>(), 22),
         (A::address(50, 1), 80),
         client(),

@@ -16,14 +16,10 @@ use netlink_packet_netfilter::{
     },
     none::ControlMessage,
 };
-use rtnetlink::{
-    packet_core::{
-        NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    },
-    sys::{Socket, protocols::NETLINK_NETFILTER},
-};
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 
 pub use self::rule::Rule;
+use super::netfilter::{Netfilter, append};
 
 /// The subsystem that a batch is for (`NFNL_SUBSYS_NFTABLES`).
 const SUBSYSTEM: u16 = 10;
@@ -158,7 +154,7 @@ impl Removal<'_> {
 /// A socket that nftables listens at.
 #[derive(Debug)]
 pub struct NfTables {
-    netlink: Socket,
+    netlink: Netfilter,
 }
 
 impl NfTables {
@@ -167,9 +163,7 @@ impl NfTables {
     /// # Errors
     /// What the kernel said; `EPROTONOSUPPORT` where it has no netfilter.
     pub fn open() -> io::Result<Self> {
-        let mut netlink = Socket::new(NETLINK_NETFILTER)?;
-        netlink.bind_auto()?;
-        Ok(Self { netlink })
+        Ok(Self { netlink: Netfilter::open()? })
     }
 
     /// Every table.
@@ -260,62 +254,20 @@ impl NfTables {
         for (number, (flags, message)) in (1..).zip(messages) {
             append(&mut bytes, number, flags, message);
         }
-        self.netlink.send(&bytes, 0)?;
-        self.receive(|_, _| ())
+        self.netlink.send(&bytes)?;
+        self.netlink.receive(|_, _| ())
     }
 
     fn dump(
         &self,
         family: Proto,
         request: NfTablesMessage,
-        visit: impl FnMut(Family, NfTablesMessage),
+        mut visit: impl FnMut(Family, NfTablesMessage),
     ) -> io::Result<()> {
-        let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), request);
-        let mut bytes = Vec::new();
-        append(&mut bytes, 1, NLM_F_REQUEST | NLM_F_DUMP, message);
-        self.netlink.send(&bytes, 0)?;
-        self.receive(visit)
-    }
-
-    /// Receives until the kernel says that that was all. What can't be read is left out: a rule of
-    /// a kind that is newer than we are is none that is looked for.
-    fn receive(&self, mut visit: impl FnMut(Family, NfTablesMessage)) -> io::Result<()> {
-        loop {
-            let (datagram, _) = self.netlink.recv_from_full()?;
-            let mut rest = datagram.as_slice();
-            while let Some(length) = rest.first_chunk().map(|word| u32::from_ne_bytes(*word)) {
-                let (message, after) = rest.split_at((length as usize).clamp(4, rest.len()));
-                // Messages begin at multiples of four bytes.
-                let pad = message.len().next_multiple_of(4) - message.len();
-                rest = after.get(pad..).unwrap_or_default();
-                let Ok(message) = NetlinkMessage::<NetfilterMessage>::deserialize(message) else {
-                    continue;
-                };
-                match message.payload {
-                    NetlinkPayload::InnerMessage(NetfilterMessage {
-                        header,
-                        inner: NetfilterMessageInner::NfTables(message),
-                        ..
-                    }) => visit(Family::of(header.family), message),
-                    NetlinkPayload::Done(_) => return Ok(()),
-                    // The acknowledgement is an error without a number.
-                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(()),
-                    NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    _ => {}
-                }
+        self.netlink.dump(family, request, |family, message| {
+            if let NetfilterMessageInner::NfTables(message) = message {
+                visit(Family::of(family), message);
             }
-        }
+        })
     }
-}
-
-fn append(bytes: &mut Vec<u8>, number: u32, flags: u16, message: NetfilterMessage) {
-    let mut header = NetlinkHeader::default();
-    header.flags = flags;
-    header.sequence_number = number;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
-    message.finalize();
-    let start = bytes.len();
-    bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
-    let end = start + message.buffer_len();
-    message.serialize(&mut bytes[start..end]);
 }
