@@ -40,23 +40,22 @@ where
         return Verdict::PASS;
     }
     let bytes = u64::from(packet.length()).saturating_sub(at as u64);
-    let found = match flow::follow(env, HOOK, &headers, bytes) {
-        Some(found) => found,
-        None if headers.is_past_opening(packet.length()) => return Verdict::PASS,
-        None => {
-            let mut found = Rewrite::default();
-            let verdict = flow::follow_new(env, HOOK, &headers, bytes, &mut found);
-            let verdict = match verdict {
-                Verdict::MASQUERADE => masquerade::resolve(env, &headers.tuple, &mut found),
-                Verdict::SETTLE => flow::settle(env, HOOK, &headers.tuple),
-                decided => decided,
-            };
-            if verdict != Verdict::TRANSLATED {
-                return verdict;
-            }
-            found
+    // verifier: one place for what is found, wherever it is found.
+    let mut found = Rewrite::default();
+    if let Some(settled) = flow::follow(env, HOOK, &headers, bytes) {
+        found = settled;
+    } else if headers.is_past_opening(packet.length()) {
+        return Verdict::PASS;
+    } else {
+        let verdict = match flow::follow_new(env, HOOK, &headers, bytes, &mut found) {
+            Verdict::MASQUERADE => masquerade::resolve(env, &headers.tuple, &mut found),
+            Verdict::SETTLE => flow::settle(env, HOOK, &headers.tuple),
+            decided => decided,
+        };
+        if verdict != Verdict::TRANSLATED {
+            return verdict;
         }
-    };
+    }
     rewrite(packet, HOOK, at, &headers, &found)
 }
 

@@ -38,18 +38,17 @@ where
         Err(verdict) => return verdict,
     };
     let bytes = u64::from(packet.length()).saturating_sub(at as u64);
-    let found = match flow::follow(env, HOOK, &headers, bytes) {
-        Some(found) => found,
-        None => {
-            let mut found = Rewrite::default();
-            let is_late = headers.is_past_opening(packet.length());
-            let verdict = first_packet(env, (interest, is_late), &headers, bytes, &mut found);
-            if verdict != Verdict::TRANSLATED {
-                return verdict;
-            }
-            found
+    // verifier: one place for what is found, wherever it is found.
+    let mut found = Rewrite::default();
+    if let Some(settled) = flow::follow(env, HOOK, &headers, bytes) {
+        found = settled;
+    } else {
+        let is_late = headers.is_past_opening(packet.length());
+        let verdict = first_packet(env, (interest, is_late), &headers, bytes, &mut found);
+        if verdict != Verdict::TRANSLATED {
+            return verdict;
         }
-    };
+    }
     rewrite(packet, HOOK, at, &headers, &found)
 }
 

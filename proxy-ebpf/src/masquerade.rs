@@ -100,7 +100,7 @@ where
     let mut oldests_port = Be16::ZERO;
     let mut reserved = false;
     if !keeps_port {
-        reply_key.destination_port = usual_port(config, key.source, key.source_port);
+        reply_key.destination_port = usual_port(config, &key.source, key.source_port);
     }
     for attempt in 0..PORT_ATTEMPTS {
         let unused = attempt < UNUSED_ATTEMPTS && !keeps_port;
@@ -132,7 +132,7 @@ where
             return Verdict::drop(DropReason::FlowTableFull);
         }
     }
-    let port = reply_key.destination_port;
+    let Tuple { destination: address, destination_port: port, .. } = reply_key;
     half.write((address, port, key.destination_port), FlowFlags::empty());
     // The packets that were recorded on the pending half are the flow's.
     // verifier: read only now, for less stack than to keep them.
@@ -205,11 +205,11 @@ where
 ///
 /// Who wants to guess the port has to know the client's, which is as random as the client made it
 /// (RFC 6056).
-#[inline(always)]
+#[inline(never)]
 #[must_use]
-pub fn usual_port<A: Network>(config: &Config, client: A, port: Be16) -> Be16 {
+pub fn usual_port<A: Network>(config: &Config, client: &A, port: Be16) -> Be16 {
     let place = u32::from(port.get().rotate_right(1));
-    let start = select::hash_of_client(client, Be16::ZERO, Protocol::TCP) >> 8;
+    let start = select::hash_of_client(*client, Be16::ZERO, Protocol::TCP) >> 8;
     let count = u32::from(config.masquerade_port_count);
     // A range without ports has been asked about before.
     let pick = (start + place).checked_rem(count).unwrap_or(0);

@@ -52,6 +52,41 @@ where
     A: Network,
     P: Packet,
 {
+    // verifier: IPv6 has no stack to spare for it.
+    if A::WORDS == 4 {
+        apart(packet, hook, at, headers, rewrite)
+    } else {
+        apply(packet, hook, at, headers, rewrite)
+    }
+}
+
+#[inline(never)]
+fn apart<A, P>(
+    packet: &mut P,
+    hook: Hook,
+    at: usize,
+    headers: &Headers<A>,
+    rewrite: &Rewrite<A>,
+) -> Verdict
+where
+    A: Network,
+    P: Packet,
+{
+    apply(packet, hook, at, headers, rewrite)
+}
+
+#[inline(always)]
+fn apply<A, P>(
+    packet: &mut P,
+    hook: Hook,
+    at: usize,
+    headers: &Headers<A>,
+    rewrite: &Rewrite<A>,
+) -> Verdict
+where
+    A: Network,
+    P: Packet,
+{
     let tuple = &headers.tuple;
     let (old, ports) = match hook {
         Hook::Ingress => {
@@ -83,30 +118,27 @@ fn repair<A, P>(
     packet: &mut P,
     field: usize,
     kind: ChecksumKind,
-    addresses: Sum,
-    ports: Sum,
+    addresses: u32,
+    ports: u32,
 ) -> Option<()>
 where
     A: Network,
     P: Packet,
 {
-    let old: Option<Be16> = packet.read(field);
-    let old_or_none = old.unwrap_or(Be16::ZERO);
-    if old.is_some() && kind == ChecksumKind::ZeroIsNone && old_or_none == Be16::ZERO {
-        return Some(());
-    }
-    let complete = kind.stored(addresses.applied_to(old_or_none));
-    let with_ports = kind.stored(addresses.plus(ports).applied_to(old_or_none));
-    packet.adjust_checksum(field, kind, Covered::PseudoHeader, addresses.folded32(), A::WORDS)?;
-    if old.is_none() || complete == old_or_none {
-        // It isn't readable, or nothing has changed that would tell.
-        return packet.adjust_checksum(field, kind, Covered::Payload, ports.folded32(), A::WORDS);
+    let (change, change_of_ports) = (Sum::ZERO.words([addresses]), Sum::ZERO.words([ports]));
+    // 0 where it isn't readable: then the helper is asked twice.
+    let old: Be16 = packet.read(field).unwrap_or(Be16::ZERO);
+    let complete = kind.stored(change.applied_to(old));
+    packet.adjust_checksum(field, kind, Covered::PseudoHeader, addresses, A::WORDS)?;
+    if complete == old || old == Be16::ZERO {
+        // Nothing has changed that would tell, or there is none, or it isn't known.
+        return packet.adjust_checksum(field, kind, Covered::Payload, ports, A::WORDS);
     }
     if packet.read::<Be16>(field)? != complete {
         // The device adds the ports.
         return Some(());
     }
-    packet.write(field, with_ports)
+    packet.write(field, kind.stored(change_of_ports.applied_to(complete)))
 }
 
 /// Writes an address and both ports; each pair is (old, new).
@@ -129,6 +161,7 @@ where
             let field = headers.transport_at() + field;
             let addresses = Sum::ZERO.without_address(address.0).address(address.1);
             let ports = if ports_change { ports.0.difference_to(ports.1) } else { Sum::ZERO };
+            let (addresses, ports) = (addresses.folded32(), ports.folded32());
             repair::<A, _>(packet, field, kind, addresses, ports)?;
         }
         if ports_change {

@@ -145,7 +145,7 @@ fn ports_that_a_client_is_handed_one_after_the_other_do_not_share_one<A: Cast>()
     stage.machine.config.masquerade_port_base = 12_000;
     for host in 1..20 {
         let client = A::address(7, host);
-        let usual = |port| usual_port(&stage.machine.config, client, Be16::new(port)).get();
+        let usual = |port| usual_port(&stage.machine.config, &client, Be16::new(port)).get();
         let even: BTreeSet<u16> = (32_768..=60_998).step_by(2).map(usual).collect();
         assert_eq!(even.len(), 14_116);
         assert!(even.iter().all(|port| (12_000..30_000).contains(port)));
@@ -155,7 +155,7 @@ fn ports_that_a_client_is_handed_one_after_the_other_do_not_share_one<A: Cast>()
 /// A client's port whose usual port is that of the client at `outside()`.
 fn rival<A: Cast>(stage: &Stage) -> u16 {
     let (client, port) = outside::<A>();
-    let usual = |port| usual_port(&stage.machine.config, client, Be16::new(port));
+    let usual = |port| usual_port(&stage.machine.config, &client, Be16::new(port));
     (1024..u16::MAX).find(|other| *other != port && usual(*other) == usual(port)).unwrap()
 }
 

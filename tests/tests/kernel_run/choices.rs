@@ -49,7 +49,7 @@ pub(crate) fn choices<A: KernelFamily>(
                 && half(after).is_some_and(|flow| !is_pending(&flow));
             let port = half(after).filter(|_| resolved && key.protocol != Protocol::SCTP);
             let config = &machine.config;
-            let usual = usual_port(config, key.source, key.source_port);
+            let usual = usual_port(config, &key.source, key.source_port);
             let number = port.filter(|flow| flow.port != usual).map(|flow| {
                 let port = flow.port.get() - config.masquerade_port_base;
                 number_for(port.into(), config.masquerade_port_count.into())
