@@ -80,7 +80,7 @@ fn check_xtask(asked: &mut Asked, words: &[String], at: &str) -> Result<()> {
         [bench, name, ..] if bench == "bench" && stands_for_others(name) => {
             asked.check(&words[..1], at)
         }
-        [bench, name, ..] if bench == "bench" => {
+        [bench, name, ..] if bench == "bench" && !name.starts_with("--") => {
             asked.count += 1;
             let output = Command::new(&asked.program).args(["bench", "help", name]).output()?;
             let said = String::from_utf8_lossy(&output.stderr);
