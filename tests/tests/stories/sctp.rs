@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{
-    Addresses, AgentFlags, Family, Host, SERVICE_PREFIXES, Wire, Wiring,
+    Addresses, AgentFlags, Family, Host, NextHop, SERVICE_PREFIXES, Wire, Wiring,
     manifest::{self, Protocol, endpoint_slice, service},
     packet::{self, SCTP, Seen},
 };
@@ -116,10 +116,19 @@ fn there_and_back(
 /// Sends a packet to the next hop that it has.
 fn send(host: &Host, wire: &Wire, bytes: &[u8]) -> Result<()> {
     let to: IpAddr = Seen::parse(bytes).expect("a packet").destination().ip();
-    // Teaches the next hop's address.
-    let _ = host.udp((to, 9).into()).patience_ms(1).attempt()?;
-    let (hop, _) = eventually(PATIENCE, || Ok(host.next_hop(to).ok()))?;
+    let hop = next_hop(host, to)?;
     wire.send(&packet::ethernet(hop.source, hop.destination, bytes))
+}
+
+/// The host's next hop to `to`; a packet that way teaches the address of one that is unknown. One that
+/// is known isn't asked again: a node answers what it forwards to no Service with a redirect (RFC 792) to
+/// another hop, and the host would follow it.
+fn next_hop(host: &Host, to: IpAddr) -> Result<NextHop> {
+    if let Ok(hop) = host.next_hop(to) {
+        return Ok(hop);
+    }
+    let _ = host.udp((to, 9).into()).patience_ms(1).attempt()?;
+    Ok(eventually(PATIENCE, || Ok(host.next_hop(to).ok()))?.0)
 }
 
 #[test]
