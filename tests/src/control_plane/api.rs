@@ -16,6 +16,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::objects::{collection, paths};
 use crate::NetNs;
 
+/// An answer that takes longer is none.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How many requests are on their way at a time, when there are many.
 const CONCURRENCY: usize = 16;
 /// Who changed what, as the server keeps it.
@@ -42,7 +44,10 @@ impl Api {
         let client = wait(&runtime, async move {
             let options = KubeConfigOptions::default();
             let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-            config.read_timeout = Some(Duration::from_secs(60));
+            config.read_timeout = Some(PATIENCE);
+            // Else the time that a pooled connection was idle counts too, and a request that comes
+            // when it is nearly over fails in the middle.
+            config.reset_reader_on_write = true;
             Ok(Client::try_from(config)?)
         })?;
         Ok(Self { runtime, client })
