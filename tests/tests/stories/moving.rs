@@ -15,6 +15,16 @@ const LASTS: Duration = Duration::from_secs(12);
 
 #[test]
 fn flow_tables_of_another_size_keep_their_connections() -> Result<()> {
+    connections_outlive_other_sizes("tcx")
+}
+
+/// Linux before 6.6 has nothing else.
+#[test]
+fn flow_tables_of_another_size_keep_their_connections_with_clsact() -> Result<()> {
+    connections_outlive_other_sizes("clsact")
+}
+
+fn connections_outlive_other_sizes(hook: &str) -> Result<()> {
     let cluster = Cluster::new(Wiring::Ptp)?;
     let outside = cluster.lab.outside("outside")?;
     let busy = cluster.expose("busy", 100, &cluster.all(), |it| it)?;
@@ -22,6 +32,7 @@ fn flow_tables_of_another_size_keep_their_connections() -> Result<()> {
         AgentFlags::new()
             .with("--flow-table-size", &main.to_string())
             .with("--new-flow-table-size", &new.to_string())
+            .with("--device-hook", hook)
             .socket_lb_tcp("off")
     };
     let agent = cluster.a.start_agent(&flags(1 << 17, 1 << 12))?;
@@ -107,7 +118,19 @@ fn expect_rooms(node: &Node, main: u64, new: u64) -> Result<()> {
 on_both_paths![an_older_layout_is_taken_over_and_nobody_notices];
 
 fn an_older_layout_is_taken_over_and_nobody_notices(shape: Shape) -> Result<()> {
-    let (cluster, web, agent) = Cluster::serving(shape)?;
+    an_older_layout_is_taken_over(shape, &shape.flags())
+}
+
+#[test]
+fn an_older_layout_is_taken_over_with_clsact() -> Result<()> {
+    let shape = Shape { wiring: Wiring::Ptp, path: Path::Packet };
+    an_older_layout_is_taken_over(shape, &shape.flags().with("--device-hook", "clsact"))
+}
+
+fn an_older_layout_is_taken_over(shape: Shape, flags: &AgentFlags) -> Result<()> {
+    let cluster = Cluster::new(shape.wiring)?;
+    let web = cluster.web(&cluster.all())?;
+    let agent = cluster.a.start_agent(flags)?;
     let outside = cluster.lab.outside("outside")?;
     cluster.lab.route(&lab::SERVICE_PREFIXES, &cluster.a)?;
     let (mut connection, first) = cluster.client.tcp(web.http(Family::V4)).open()?;
@@ -121,7 +144,7 @@ fn an_older_layout_is_taken_over_and_nobody_notices(shape: Shape) -> Result<()> 
     // As if the layout before this one had been at work.
     let (this, older) = (layout(&cluster.a, 1), layout(&cluster.a, 0));
     fs::rename(&this, &older)?;
-    let agent = cluster.a.start_agent(&shape.flags())?;
+    let agent = cluster.a.start_agent(flags)?;
     assert_eq!(connection.ask()?.server, first.server);
     from_outside.ask()?;
     datagrams.ask()?;
