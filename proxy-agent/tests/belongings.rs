@@ -161,7 +161,10 @@ fn ranges_without_room_leave_the_service_as_it_was() {
     agent.manifests(&plain("10.1.0.0/16, 10.2.0.0/16"));
     let report = agent.reconcile();
     assert_eq!(report.failures.len(), 1);
-    assert_eq!(report.failures[0].error.to_string(), "map SOURCE_RANGES_V4 is full");
+    assert_eq!(
+        report.failures[0].error.to_string(),
+        "map SOURCE_RANGES_V4 is full: raise --service-map-limit, or serve less"
+    );
     assert_eq!(report.failures[0].services.len(), 1, "though no frontend waited to be written");
     assert!(dump(agent.store.inner.content()).contains("admitted: 10.0.0.0/8"));
 

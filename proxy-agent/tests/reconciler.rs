@@ -196,7 +196,10 @@ fn full_frontends_serve_the_others() {
     agent.manifests(&(service("a", 1) + &service("b", 2)));
     let report = agent.reconcile();
     assert_eq!(report.failures.len(), 1);
-    assert_eq!(report.failures[0].error.to_string(), "map SERVICES_V4 is full");
+    assert_eq!(
+        report.failures[0].error.to_string(),
+        "map SERVICES_V4 is full: raise --service-map-limit, or serve less"
+    );
     assert_eq!(
         agent.reconciler.unserved().cloned().collect::<Vec<_>>(),
         [NamespacedName::new("default", "b")]

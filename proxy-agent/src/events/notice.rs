@@ -154,5 +154,6 @@ mod tests {
         assert_eq!(notices.len(), 2);
         assert_eq!(notices[1].reason, Reason::MapFull);
         assert!(notices[1].note.contains("map SERVICES_V4 is full"), "{notices:?}");
+        assert!(notices[1].note.contains("--service-map-limit"), "{notices:?}");
     }
 }

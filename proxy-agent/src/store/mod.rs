@@ -153,7 +153,7 @@ impl Op {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The map has no room for another element.
-    #[error("map {map} is full")]
+    #[error("map {map} is full: raise --service-map-limit, or serve less")]
     Full {
         /// The map.
         map: &'static str,

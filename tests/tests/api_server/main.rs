@@ -6,6 +6,7 @@ mod controllers;
 mod credentials;
 mod expiry;
 mod follows;
+mod full;
 mod garbage;
 mod health;
 mod leftovers;
