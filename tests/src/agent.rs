@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{Node, Process, Sluice};
+use crate::{Node, Process, Sluice, WallClock};
 
 /// Loading and verifying all programs takes part of a second; two CPUs may be busy with other labs.
 const START_PATIENCE: Duration = Duration::from_secs(90);
@@ -29,6 +29,7 @@ const LOG_TAIL: usize = 40;
 pub struct AgentFlags {
     arguments: Vec<String>,
     kubeconfig: Option<PathBuf>,
+    environment: Vec<(String, PathBuf)>,
 }
 
 impl AgentFlags {
@@ -50,6 +51,12 @@ impl AgentFlags {
     /// `--kubeconfig`, in place of the lab's manifests.
     pub fn kubeconfig(mut self, file: PathBuf) -> Self {
         self.kubeconfig = Some(file);
+        self
+    }
+
+    /// It goes by this wall clock.
+    pub fn wall_clock(mut self, clock: &WallClock) -> Self {
+        self.environment.extend(clock.environment());
         self
     }
 
@@ -111,6 +118,7 @@ impl Agent {
             // Of each node its own. A flag that is given again would be refused.
             .args(flags.checkpoint(node))
             .args(&flags.arguments)
+            .envs(flags.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output);

@@ -35,6 +35,7 @@ mod server;
 mod skipped;
 mod sluice;
 pub mod verifier;
+mod wall_clock;
 mod wire;
 mod wiring;
 
@@ -55,5 +56,6 @@ pub use process::{Lines, Process};
 pub use server::Server;
 pub use skipped::skipped;
 pub use sluice::Sluice;
+pub use wall_clock::WallClock;
 pub use wire::Wire;
 pub use wiring::Wiring;

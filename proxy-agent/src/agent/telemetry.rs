@@ -50,7 +50,7 @@ pub(super) struct Telemetry {
     /// Objects come from a cluster, which knows the node.
     expects_node: bool,
     census: Census,
-    started: SystemTime,
+    started: Instant,
     synced: bool,
     /// When each batch was seen that is not written yet.
     seen: Vec<Instant>,
@@ -77,7 +77,7 @@ impl Telemetry {
             addresses: Vec::new(),
             node: None,
             expects_node,
-            started: SystemTime::now(),
+            started: Instant::now(),
             synced: false,
             seen: Vec::new(),
             triggers: Vec::new(),
@@ -91,8 +91,10 @@ impl Telemetry {
         self.outlets.health.taken(batch.seen);
         if self.seen.len() < BATCHES {
             self.seen.push(batch.seen);
-            // What happened before the agent was there is none of its doing.
-            let since = |trigger: &&SystemTime| **trigger >= self.started;
+            // What happened before the agent was there is none of its doing. When it started is told
+            // by the wall clock of now, which may have been set since.
+            let started = SystemTime::now().checked_sub(self.started.elapsed());
+            let since = |trigger: &&SystemTime| started.is_none_or(|started| **trigger >= started);
             self.triggers.extend(batch.triggers.iter().filter(since));
         }
         let (mut services, mut slices) = (0, 0);

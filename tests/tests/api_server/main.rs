@@ -2,6 +2,7 @@
 //! what happens to traffic when the server, its etcd or the way there fails.
 
 mod bootstrapping;
+mod clock;
 mod controllers;
 mod credentials;
 mod expiry;
