@@ -51,25 +51,8 @@ impl MemberSets {
     pub const CLUSTER: Self = Self { bits: 1 };
     /// The local set.
     pub const LOCAL: Self = Self { bits: 2 };
-
-    /// No set.
-    #[must_use]
-    pub const fn empty() -> Self {
-        Self { bits: 0 }
-    }
-
-    /// Whether every set of `other` is among these.
-    #[inline(always)]
-    #[must_use]
-    pub const fn contains(self, other: Self) -> bool {
-        self.bits & other.bits == other.bits
-    }
-
-    /// These sets and those of `other`.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self { bits: self.bits | other.bits }
-    }
 }
+
+flag_set!(MemberSets);
 
 const _: () = assert!(size_of::<Affinity>() == 16 && size_of::<MemberKey>() == 8);

@@ -38,20 +38,9 @@ pub struct BackendFlags {
 impl BackendFlags {
     /// The backend is on this node.
     pub const LOCAL: Self = Self { bits: 1 };
-
-    /// No flag.
-    #[must_use]
-    pub const fn empty() -> Self {
-        Self { bits: 0 }
-    }
-
-    /// Whether every flag of `other` is set.
-    #[inline(always)]
-    #[must_use]
-    pub const fn contains(self, other: Self) -> bool {
-        self.bits & other.bits == other.bits
-    }
 }
+
+flag_set!(BackendFlags);
 
 /// An address and port that receives traffic.
 ///

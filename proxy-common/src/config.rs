@@ -49,32 +49,9 @@ impl ConfigOptions {
     pub const HOLD_SETTLING: Self = Self { bits: 8 };
     /// The tables of new flows are being replaced: no flow is opened on the packet path. Likewise.
     pub const HOLD_OPENING: Self = Self { bits: 16 };
-
-    /// No option.
-    #[must_use]
-    pub const fn empty() -> Self {
-        Self { bits: 0 }
-    }
-
-    /// Whether every option of `other` is set.
-    #[inline(always)]
-    #[must_use]
-    pub const fn contains(self, other: Self) -> bool {
-        self.bits & other.bits == other.bits
-    }
-
-    /// These options and those of `other`.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self { bits: self.bits | other.bits }
-    }
-
-    /// These options without those of `other`.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self { bits: self.bits & !other.bits }
-    }
 }
+
+flag_set!(ConfigOptions);
 
 /// The element of `CONFIG`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]

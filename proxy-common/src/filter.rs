@@ -48,33 +48,15 @@ impl FilterBits {
         self.bits == 0
     }
 
-    /// Whether every bit of `other` is set.
-    #[inline(always)]
-    #[must_use]
-    pub const fn contains(self, other: Self) -> bool {
-        self.bits & other.bits == other.bits
-    }
-
     /// The bits that are set in both.
     #[inline(always)]
     #[must_use]
     pub const fn intersection(self, other: Self) -> Self {
         Self { bits: self.bits & other.bits }
     }
-
-    /// These bits and those of `other`.
-    #[inline(always)]
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self { bits: self.bits | other.bits }
-    }
-
-    /// These bits without those of `other`.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self { bits: self.bits & !other.bits }
-    }
 }
+
+flag_set!(FilterBits);
 
 /// Where the bits of an address or of a port are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -43,34 +43,9 @@ impl FlowFlags {
     /// Forward half at ingress: the Service has session affinity, and each packet keeps the client
     /// with its endpoint.
     pub const AFFINE: Self = Self { bits: 64 };
-
-    /// No flag.
-    #[must_use]
-    pub const fn empty() -> Self {
-        Self { bits: 0 }
-    }
-
-    /// Whether every flag of `other` is set.
-    #[inline(always)]
-    #[must_use]
-    pub const fn contains(self, other: Self) -> bool {
-        self.bits & other.bits == other.bits
-    }
-
-    /// These flags and those of `other`.
-    #[inline(always)]
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self { bits: self.bits | other.bits }
-    }
-
-    /// These flags without those of `other`.
-    #[inline(always)]
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        Self { bits: self.bits & !other.bits }
-    }
 }
+
+flag_set!(FlowFlags);
 
 /// One half of a flow.
 ///

@@ -72,33 +72,16 @@ impl KernelFacts {
     /// Nothing is known, and nothing is missing.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self { clock: TickClock { epoch: 0, tick: 0 }, lacks: KernelLacks::nothing(), padding: 0 }
+        Self { clock: TickClock { epoch: 0, tick: 0 }, lacks: KernelLacks::empty(), padding: 0 }
     }
 }
 
 impl KernelLacks {
     /// `bpf_set_retval` at the cgroup's socket hooks (kernel ≥ 5.18).
     pub const SET_RETVAL: Self = Self { bits: 1 };
-
-    /// Nothing is missing.
-    #[must_use]
-    pub const fn nothing() -> Self {
-        Self { bits: 0 }
-    }
-
-    /// Whether everything in `other` is missing.
-    #[inline(always)]
-    #[must_use]
-    pub const fn contains(self, other: Self) -> bool {
-        self.bits & other.bits == other.bits
-    }
-
-    /// Both.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self { bits: self.bits | other.bits }
-    }
 }
+
+flag_set!(KernelLacks);
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,9 @@
 
 #![no_std]
 
+#[macro_use]
+mod flag_set;
+
 mod address;
 mod affinity;
 mod backend;

@@ -103,31 +103,14 @@ impl ServiceFlags {
     /// is the frontend's address itself.
     pub const NODE_ADMITTED: Self = Self { bits: 8 };
 
-    /// No flag.
-    #[must_use]
-    pub const fn empty() -> Self {
-        Self { bits: 0 }
-    }
-
-    /// Whether every flag of `other` is set.
-    #[inline(always)]
-    #[must_use]
-    pub const fn contains(self, other: Self) -> bool {
-        self.bits & other.bits == other.bits
-    }
-
-    /// These flags and those of `other`.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self { bits: self.bits | other.bits }
-    }
-
     /// The bits, as stored.
     #[must_use]
     pub const fn bits(self) -> u16 {
         self.bits
     }
 }
+
+flag_set!(ServiceFlags);
 
 /// What a frontend leads to. Replaced as a whole: a packet sees the old endpoint sets or the new
 /// ones.

@@ -148,7 +148,7 @@ impl Kernel {
     #[must_use]
     pub fn facts(&self) -> KernelFacts {
         let lacks = if self.has(Feature::SetRetval) {
-            KernelLacks::nothing()
+            KernelLacks::empty()
         } else {
             KernelLacks::SET_RETVAL
         };
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_kernel_that_has_everything_needs_no_substitute() {
         let kernel = Kernel::default();
-        assert_eq!(kernel.facts().lacks, KernelLacks::nothing());
+        assert_eq!(kernel.facts().lacks, KernelLacks::empty());
         assert!(kernel.findings().iter().all(|finding| finding.present));
     }
 

@@ -46,7 +46,7 @@ impl Variant {
     #[must_use]
     pub fn of(kernel: &Kernel) -> Vec<Self> {
         let facts = kernel.facts();
-        if facts.lacks == KernelLacks::nothing() && facts.clock.is_known() {
+        if facts.lacks == KernelLacks::empty() && facts.clock.is_known() {
             vec![Self::Full, Self::Least]
         } else {
             vec![Self::Least]
