@@ -90,8 +90,8 @@ pub fn agent_role() -> Value {
             rule("", &["services"], &["list", "watch"]),
             rule("discovery.k8s.io", &["endpointslices"], &["list", "watch"]),
             rule("networking.k8s.io", &["servicecidrs"], &["list", "watch"]),
-            rule("", &["nodes"], &["get", "list", "watch"]),
-            rule("events.k8s.io", &["events"], &["create", "patch"]),
+            rule("", &["nodes"], &["list", "watch"]),
+            rule("events.k8s.io", &["events"], &["create"]),
         ],
     })
 }

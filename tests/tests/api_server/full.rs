@@ -57,8 +57,7 @@ fn owners_of_services_that_a_full_map_leaves_out_are_told() -> Result<()> {
         ensure!(event["involvedObject"]["uid"] == *uid, "kubectl describe asks by uid: {event}");
     }
 
-    // There is room: those that were left out are served, nobody else is told anything.
-    let before = events.len();
+    // There is room: those that were left out are served.
     let (stay, go): (Vec<&Web>, Vec<&Web>) =
         webs.iter().partition(|web| left_out.contains(&web.name));
     let (more, stay) = stay.split_at(stay.len().saturating_sub(5));
@@ -70,7 +69,13 @@ fn owners_of_services_that_a_full_map_leaves_out_are_told() -> Result<()> {
     eventually("nobody is left out", || {
         Ok(unserved(&agent, &site)?.is_empty() && metric(&site.a, UNSERVED)? == 0.0)
     })?;
-    ensure!(told(&site)?.len() == before, "{:?}", told(&site)?);
+    // Another map may have been the one that was full for a moment; nobody was told who was served.
+    let about_others = |event: &Value| {
+        let name = event["involvedObject"]["name"].as_str().unwrap_or_default();
+        !left_out.contains(name) && name != "kubernetes"
+    };
+    let events = told(&site)?;
+    ensure!(!events.iter().any(about_others), "{events:?}");
     Ok(())
 }
 

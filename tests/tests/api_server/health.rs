@@ -158,6 +158,37 @@ fn an_owner_is_told_by_an_event_that_another_service_has_a_frontend() -> Result<
 }
 
 #[test]
+fn two_troubles_of_a_service_are_two_events() -> Result<()> {
+    let lab = Lab::new()?;
+    let a = lab.node("node-a", Wiring::Ptp)?;
+    let plane = ControlPlane::start(&lab, Settings::default())?;
+    plane.api().apply(&[manifest::node("node-a", &[])])?;
+    let _agent = a.start_agent(&AgentFlags::new().kubeconfig(plane.agent()?))?;
+    let service = manifest::service("web", Addresses::cluster_ips(11))
+        .with("ipFamilyPolicy", "RequireDualStack")
+        .annotation("sluice.dev/algorithm", "fastest")
+        .annotation("sluice.dev/weights", "web-0=heavy")
+        .port("http", 80, Protocol::Tcp);
+    plane.api().create(&[service.object()])?;
+    let start = Instant::now();
+    loop {
+        let mut events = plane.api().list("Event")?;
+        events.retain(|event| event["reportingComponent"] == "sluice");
+        let told = |field: &str| {
+            events
+                .iter()
+                .any(|event| event["message"].as_str().is_some_and(|it| it.contains(field)))
+        };
+        if told("fastest") && told("heavy") {
+            ensure!(events.iter().all(|it| it["reason"] == "InvalidField"), "{events:?}");
+            return Ok(());
+        }
+        ensure!(start.elapsed() < Duration::from_secs(15), "no two Events but {events:?}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
 fn a_port_in_use_is_told_with_its_holder_and_traffic_goes_on() -> Result<()> {
     let lab = Lab::new()?;
     let a = lab.node("node-a", Wiring::Ptp)?;

@@ -15,5 +15,6 @@ mod lists;
 mod moving_over;
 mod outages;
 mod restarts;
+mod rights;
 mod site;
 mod storms;

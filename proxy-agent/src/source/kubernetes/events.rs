@@ -1,17 +1,26 @@
 //! Notices to the owners of Services, published as Events of the API (`kubectl describe service`).
 //!
 //! At a pace that no API server minds. What can't be published is logged and forgotten: an Event is
-//! a courtesy, the log and `sluice status` have it too. Permission needed: create and patch of
+//! a courtesy, the log and `sluice status` have it too. Permission needed: create of
 //! `events.events.k8s.io`, and the list of Services that the agent has anyway.
+//!
+//! Not kube-rs' recorder: it takes two Events of a Service with one reason for one, and publishes the
+//! text of the first. What is repeated is known to [`crate::events`].
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ObjectReference, Service};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        core::v1::{ObjectReference, Service},
+        events::v1::Event,
+    },
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
 use kube::{
     Api, Client,
-    api::ListParams,
-    core::PartialObjectMeta,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    api::{ListParams, PostParams},
+    core::{ObjectMeta, PartialObjectMeta},
 };
 
 use crate::{
@@ -32,6 +41,8 @@ const BURST: u32 = 25;
 const ANSWER: Duration = Duration::from_secs(15);
 /// The API's limit for a note.
 const NOTE: usize = 1024;
+/// The API's limit for the name of who says it.
+const INSTANCE: usize = 128;
 /// Who says it.
 const CONTROLLER: &str = "sluice";
 /// How often a notice is tried.
@@ -44,7 +55,6 @@ pub(super) async fn publish(
     mut notices: Notices,
     metrics: &Metrics,
 ) {
-    let mut recorder: Option<(u64, Client, Recorder)> = None;
     let mut pace = Pace::new();
     let mut told = String::new();
     while let Some(notice) = notices.next().await {
@@ -52,15 +62,8 @@ pub(super) async fn publish(
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
         for attempt in 1..=ATTEMPTS {
             let connection = servers.connection().await;
-            if recorder.as_ref().is_none_or(|(selection, ..)| *selection != connection.selection) {
-                let reporter =
-                    Reporter { controller: CONTROLLER.into(), instance: Some(node_name.into()) };
-                let client = connection.client.clone();
-                let new = Recorder::new(client.clone(), reporter);
-                recorder = Some((connection.selection, client, new));
-            }
-            let Some((_, client, recorder)) = &recorder else { continue };
-            let error = match tokio::time::timeout(ANSWER, send(client, recorder, &notice)).await {
+            let sent = send(&connection.client, node_name, &notice);
+            let error = match tokio::time::timeout(ANSWER, sent).await {
                 Ok(Ok(())) => {
                     metrics.notice("published");
                     break;
@@ -83,7 +86,7 @@ pub(super) async fn publish(
     std::future::pending::<()>().await;
 }
 
-async fn send(client: &Client, recorder: &Recorder, notice: &Notice) -> kube::Result<()> {
+async fn send(client: &Client, node_name: &str, notice: &Notice) -> kube::Result<()> {
     let (namespace, name) = (&*notice.service.namespace, &*notice.service.name);
     // Who describes a Service asks for Events by its uid, which we don't keep.
     let services: Api<PartialObjectMeta<Service>> = Api::namespaced(client.clone(), namespace);
@@ -97,14 +100,31 @@ async fn send(client: &Client, recorder: &Recorder, notice: &Notice) -> kube::Re
         uid: service.metadata.uid,
         ..ObjectReference::default()
     };
-    let event = Event {
-        type_: EventType::Warning,
-        reason: notice.reason.name().into(),
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let event = event(notice, regarding, node_name, Timestamp::now());
+    events.create(&PostParams::default(), &event).await?;
+    Ok(())
+}
+
+/// `notice` as an object of the API: a new one for each. `now` makes its name its own.
+fn event(notice: &Notice, regarding: ObjectReference, node_name: &str, now: Timestamp) -> Event {
+    let (namespace, name) = (&*notice.service.namespace, &*notice.service.name);
+    Event {
+        metadata: ObjectMeta {
+            namespace: Some(namespace.into()),
+            name: Some(format!("{name}.{:x}", now.as_nanosecond())),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Warning".into()),
+        reason: Some(notice.reason.name().into()),
         note: Some(shortened(&notice.note)),
-        action: "Program".into(),
-        secondary: None,
-    };
-    recorder.publish(&event, &regarding).await
+        action: Some("Program".into()),
+        regarding: Some(regarding),
+        event_time: Some(MicroTime(now)),
+        reporting_controller: Some(CONTROLLER.into()),
+        reporting_instance: Some(node_name.chars().take(INSTANCE).collect()),
+        ..Event::default()
+    }
 }
 
 fn shortened(note: &str) -> String {
@@ -149,7 +169,35 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use super::{BURST, PACE, Pace, shortened};
+    use jiff::Timestamp;
+    use k8s_openapi::api::core::v1::ObjectReference;
+
+    use super::{BURST, PACE, Pace, event, shortened};
+    use crate::{
+        events::{Notice, Reason},
+        model::NamespacedName,
+    };
+
+    #[test]
+    fn each_notice_is_an_event_of_its_own_as_the_api_wants_it() {
+        let made = |note: &str, nanosecond| {
+            let notice = Notice {
+                service: NamespacedName::new("shop", "web"),
+                reason: Reason::InvalidField,
+                note: note.to_owned(),
+            };
+            let now = Timestamp::from_nanosecond(nanosecond).unwrap();
+            event(&notice, ObjectReference::default(), &"n".repeat(200), now)
+        };
+        let (first, second) = (made("a", 255), made("b", 256));
+        assert_eq!(first.metadata.name.as_deref(), Some("web.ff"));
+        assert_eq!(second.metadata.name.as_deref(), Some("web.100"));
+        assert_eq!((first.note.as_deref(), second.note.as_deref()), (Some("a"), Some("b")));
+        assert_eq!(first.metadata.namespace.as_deref(), Some("shop"));
+        assert_eq!(first.reason.as_deref(), Some("InvalidField"));
+        assert_eq!(first.reporting_instance.map(|name| name.len()), Some(128));
+        assert!(first.event_time.is_some() && first.action.is_some() && first.type_.is_some());
+    }
 
     #[test]
     fn a_long_note_is_cut_between_characters() {
