@@ -12,13 +12,16 @@
 //! With `EXPLAIN=write` in the environment the answers are written anew; read the difference before
 //! you keep it. The example of `docs/explain.md` is asked here too.
 
+mod support;
+
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
 };
 
 use serde_json::Value;
+use support::written;
 
 /// The fields of an answer.
 const FIELDS: [&str; 6] = ["verdict", "reason", "service", "frontend", "endpoints", "steps"];
@@ -27,29 +30,7 @@ const NODE: &str = "here";
 
 #[test]
 fn questions_are_answered() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain");
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    assert!(!files.is_empty(), "no questions in {}", directory.display());
-    let write = std::env::var("EXPLAIN").is_ok_and(|value| value == "write");
-    let mut failed = Vec::new();
-    for file in files {
-        let written = fs::read_to_string(&file).unwrap();
-        let answered = answer(&written);
-        if written == answered {
-            continue;
-        }
-        let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        if write {
-            fs::write(&file, answered).unwrap();
-            eprintln!("{name}: written anew");
-        } else {
-            eprintln!("{name}: {}", first_difference(&written, &answered));
-            failed.push(name);
-        }
-    }
-    assert!(failed.is_empty(), "questions that are answered otherwise: {}", failed.join(", "));
+    written::compare("explain", "EXPLAIN", answer);
 }
 
 #[test]
@@ -152,18 +133,4 @@ fn sections(text: &str) -> Vec<(&str, &str)> {
 
 fn find_section(text: &str) -> Option<usize> {
     if text.starts_with("===") { Some(0) } else { text.find("\n===").map(|at| at + 1) }
-}
-
-fn first_difference(written: &str, answered: &str) -> String {
-    let (mut written, mut answered) = (written.lines(), answered.lines());
-    for line in 1.. {
-        match (written.next(), answered.next()) {
-            (old, new) if old != new => {
-                return format!("line {line}\n- {}\n+ {}", old.unwrap_or(""), new.unwrap_or(""));
-            }
-            (None, None) => break,
-            _ => {}
-        }
-    }
-    "they differ at the end".to_owned()
 }

@@ -16,12 +16,7 @@
 
 mod support;
 
-use std::{
-    fmt::Write,
-    fs,
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write, net::IpAddr, path::Path};
 
 use clap::Parser as _;
 use proxy_agent::{
@@ -35,36 +30,11 @@ use proxy_agent::{
 };
 use proxy_common::Nanoseconds;
 
-use support::dump::dump;
+use support::{dump::dump, written};
 
 #[test]
 fn scenarios() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<PathBuf> = fs::read_dir(&directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
-        .collect();
-    files.sort();
-    assert!(!files.is_empty(), "no scenarios in {}", directory.display());
-    let write = std::env::var("SCENARIOS").is_ok_and(|value| value == "write");
-    let mut failed = Vec::new();
-    for file in files {
-        let written = fs::read_to_string(&file).unwrap();
-        let played = play(&written);
-        if written == played {
-            continue;
-        }
-        let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        if write {
-            fs::write(&file, played).unwrap();
-            eprintln!("{name}: written anew");
-        } else {
-            eprintln!("{name}: - is written there, + is what happens\n{}", diff(&written, &played));
-            failed.push(name);
-        }
-    }
-    assert!(failed.is_empty(), "scenarios that end otherwise: {}", failed.join(", "));
+    written::compare("scenarios", "SCENARIOS", play);
 }
 
 /// Plays a scenario and writes it down as it went.
@@ -186,35 +156,4 @@ impl Stage {
         }
         text
     }
-}
-
-/// The lines that differ, with those around them.
-fn diff(old: &str, new: &str) -> String {
-    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    // Length of the longest common run of lines from (i, j) on.
-    let mut common = vec![vec![0usize; new.len() + 1]; old.len() + 1];
-    for i in (0..old.len()).rev() {
-        for j in (0..new.len()).rev() {
-            common[i][j] = if old[i] == new[j] {
-                common[i + 1][j + 1] + 1
-            } else {
-                common[i + 1][j].max(common[i][j + 1])
-            };
-        }
-    }
-    let (mut i, mut j) = (0, 0);
-    let mut text = String::new();
-    while i < old.len() || j < new.len() {
-        if i < old.len() && j < new.len() && old[i] == new[j] {
-            writeln!(text, "  {}", old[i]).unwrap();
-            (i, j) = (i + 1, j + 1);
-        } else if j == new.len() || (i < old.len() && common[i + 1][j] >= common[i][j + 1]) {
-            writeln!(text, "- {}", old[i]).unwrap();
-            i += 1;
-        } else {
-            writeln!(text, "+ {}", new[j]).unwrap();
-            j += 1;
-        }
-    }
-    text
 }

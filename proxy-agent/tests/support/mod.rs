@@ -6,3 +6,4 @@ pub(crate) mod agent;
 pub(crate) mod dump;
 pub(crate) mod guard;
 pub(crate) mod universe;
+pub(crate) mod written;

@@ -1,7 +1,7 @@
 //! The API server, its etcd or the way there fails: what is served stays, and what changed meanwhile
 //! is followed afterwards.
 
-use std::{thread, time::Duration};
+use std::{env, thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use lab::{AgentFlags, Load, control_plane::Settings};
@@ -13,6 +13,9 @@ use crate::{
 
 /// So long nothing may change for clients.
 const AWAY: Duration = Duration::from_secs(4);
+/// Set, it has the API server be away for this many minutes instead.
+const LONG: &str = "SLUICE_LAB_LONG";
+const LONG_MINUTES: usize = 10;
 
 /// Nobody failed, and somebody asked.
 fn assert_nobody_failed(load: Load) -> Result<()> {
@@ -35,9 +38,15 @@ fn services_stay_while_the_api_server_is_gone_and_changes_follow_when_it_is_back
     let mut site = Site::new(Settings::default())?;
     let web = site.publish("web", 10, &[&site.near])?;
     let _agent = site.start_agent()?;
+    let (mut lasting, _) = site.client.tcp(web.at(lab::Family::V6)).open()?;
     let load = site.load(&web, AWAY)?;
     site.plane.kill_api_server()?;
     assert_nobody_failed(load)?;
+    let minutes = if env::var_os(LONG).is_some() { LONG_MINUTES } else { 0 };
+    for _ in 0..minutes {
+        assert_nobody_failed(site.load(&web, Duration::from_mins(1))?)?;
+    }
+    lasting.ask()?;
     site.plane.start_api_server()?;
     change(&site, &web)
 }
