@@ -1,16 +1,19 @@
 //! `cargo xtask bench`: one bench a file, or all of them. The measuring is done by programs of the lab,
-//! which these build and run as root; then the figures are held against the goals ([`reach`]).
+//! which these build and run as root; then the figures are drawn ([`plots`]) and held against the goals
+//! ([`reach`]).
 
 mod control_plane;
 mod packets;
+mod plots;
 mod reach;
+mod rows;
 mod traffic;
 
 use std::{ffi::OsString, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use reach::Bench;
+use rows::Bench;
 
 use crate::{process, setup, workspace};
 
@@ -54,7 +57,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             &Bench::ALL
         }
     };
-    reach::report(one, &directory()?)?;
+    let directory = directory()?;
+    for bench in one {
+        plots::draw(*bench, &directory)?;
+    }
+    reach::report(one, &directory)?;
     if arguments.quick {
         println!("This was the short form: few samples, few Services. No figures to publish.");
     }

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::reach::Bench;
+use super::rows::Bench;
 use crate::{process, setup, workspace};
 
 const BINARY: &str = "sluice-bench";

@@ -11,27 +11,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
 use serde::Serialize;
 use serde_json::Value;
 
-/// A file that a bench writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Bench {
-    Packets,
-    Traffic,
-    ControlPlane,
-}
-
-impl Bench {
-    pub(super) const ALL: [Self; 3] = [Self::Packets, Self::Traffic, Self::ControlPlane];
-
-    /// The name of its file.
-    pub(super) const fn file(self) -> &'static str {
-        match self {
-            Self::Packets => "packets.json",
-            Self::Traffic => "traffic.json",
-            Self::ControlPlane => "control-plane.json",
-        }
-    }
-}
+use super::rows::{Bench, Rows};
 
 /// Which way is better.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,37 +28,6 @@ struct Line {
     wanted: String,
     measured: Option<f64>,
     met: Option<bool>,
-}
-
-/// The rows that a bench wrote.
-struct Rows(Vec<Value>);
-
-impl Rows {
-    fn of(bench: Bench, directory: &Path) -> Result<Self> {
-        let path = directory.join(bench.file());
-        if !path.exists() {
-            return Ok(Self(Vec::new()));
-        }
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let report: Value =
-            serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        let rows = report["rows"].as_array();
-        Ok(Self(rows.with_context(|| format!("{} has no rows", path.display()))?.clone()))
-    }
-
-    /// The rows whose fields have these values.
-    fn with<'a>(&'a self, fields: &'a [(&str, Value)]) -> impl Iterator<Item = &'a Value> {
-        self.0.iter().filter(move |row| fields.iter().all(|(name, value)| row[*name] == *value))
-    }
-
-    /// The numbers of Services in the rows that have these values.
-    fn sizes(&self, fields: &[(&str, Value)]) -> Vec<u64> {
-        let mut sizes: Vec<u64> =
-            self.with(fields).filter_map(|row| row["services"].as_u64()).collect();
-        sizes.sort_unstable();
-        sizes.dedup();
-        sizes
-    }
 }
 
 fn most(values: impl Iterator<Item = f64>) -> Option<f64> {
@@ -110,6 +59,39 @@ impl Lines {
     }
 }
 
+pub(super) const FAMILIES: [&str; 2] = ["v4", "v6"];
+
+/// Cases of the bench of packets that have one goal.
+pub(super) struct Cases {
+    pub(super) what: &'static str,
+    pub(super) names: Vec<String>,
+    /// At most so many look-ups' worth of time.
+    pub(super) bound: f64,
+}
+
+/// What packets of a family are meant to cost.
+pub(super) fn packets_of(family: &str) -> [Cases; 2] {
+    let cases = |what, names: &[&str], bound| Cases {
+        what,
+        names: names.iter().map(|name| format!("{name} {family}")).collect(),
+        bound,
+    };
+    let established = if family == "v4" { 3.5 } else { 4.5 };
+    [
+        cases("established flow", &["established, ingress", "reply, egress"], established),
+        cases(
+            "packet that is no Service's",
+            &[
+                "no Service's, ingress",
+                "no Service's, egress",
+                "to the node, TCP, ingress",
+                "to the node, UDP, ingress",
+            ],
+            1.3,
+        ),
+    ]
+}
+
 fn packets(rows: &Rows, lines: &mut Lines) {
     let lookups = |case: &str, services: Option<u64>| {
         let mut fields = vec![("case", Value::from(case))];
@@ -117,23 +99,8 @@ fn packets(rows: &Rows, lines: &mut Lines) {
         most(rows.with(&fields).filter_map(|row| row["lookups"].as_f64()))
     };
     let mut growth = None;
-    for (family, established) in [("v4", 3.5), ("v6", 4.5)] {
-        let goals = [
-            ("established flow", ["established, ingress", "reply, egress"].as_slice(), established),
-            (
-                "packet that is no Service's",
-                [
-                    "no Service's, ingress",
-                    "no Service's, egress",
-                    "to the node, TCP, ingress",
-                    "to the node, UDP, ingress",
-                ]
-                .as_slice(),
-                1.3,
-            ),
-        ];
-        for (what, cases, bound) in goals {
-            let names: Vec<String> = cases.iter().map(|case| format!("{case} {family}")).collect();
+    for family in FAMILIES {
+        for Cases { what, names, bound } in packets_of(family) {
             let worst = most(names.iter().filter_map(|name| lookups(name, None)));
             let goal = format!("{what}, {family}: look-ups' worth over an empty program");
             lines.push(goal, Wanted::AtMost(bound), worst);
@@ -147,7 +114,7 @@ fn packets(rows: &Rows, lines: &mut Lines) {
 }
 
 /// Way, work, and the least ratio to no proxy of the socket path and of the packet path.
-const TRAFFIC: [(&str, &str, &str, f64, f64); 9] = [
+pub(super) const TRAFFIC: [(&str, &str, &str, f64, f64); 9] = [
     ("short TCP connections, pod to ClusterIP", "cluster-ip", "connect", 0.97, 0.93),
     ("UDP, new socket each request", "cluster-ip", "udp-new", 0.93, 0.93),
     ("UDP, one socket", "cluster-ip", "udp-one", 0.97, 0.97),
@@ -286,7 +253,7 @@ mod tests {
 
     fn judged(bench: Bench, judge: fn(&Rows, &mut Lines), rows: Value) -> Vec<Line> {
         let mut lines = Lines { bench, lines: Vec::new() };
-        judge(&Rows(rows.as_array().unwrap().clone()), &mut lines);
+        judge(&Rows::new(rows.as_array().unwrap().clone()), &mut lines);
         lines.lines
     }
 

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 
 use anyhow::Result;
 
-use super::reach::Bench;
+use super::rows::Bench;
 
 const BINARY: &str = "sluice-bench-traffic";
 
