@@ -71,7 +71,7 @@ fn answer(written: &str) -> String {
     let mut answered = String::new();
     let directory = tempfile::tempdir().unwrap();
     let mut flags = Vec::new();
-    for (head, body) in sections(written) {
+    for (head, body) in written::sections(written) {
         match head.split_whitespace().collect::<Vec<_>>().as_slice() {
             [] => answered.push_str(body),
             ["flags", given @ ..] => {
@@ -115,22 +115,4 @@ fn shown(output: &Output) -> String {
         shown.push_str(&format!("exit status {}\n", output.status.code().unwrap()));
     }
     shown
-}
-
-/// What stands behind `===`, and the lines up to the next one.
-fn sections(text: &str) -> Vec<(&str, &str)> {
-    let mut sections = Vec::new();
-    let (mut head, mut rest) = ("", text);
-    while let Some(at) = find_section(rest) {
-        sections.push((head, &rest[..at]));
-        let (line, after) = rest[at..].split_once('\n').unwrap_or((&rest[at..], ""));
-        head = line.trim_start_matches('=').trim();
-        rest = after;
-    }
-    sections.push((head, rest));
-    sections
-}
-
-fn find_section(text: &str) -> Option<usize> {
-    if text.starts_with("===") { Some(0) } else { text.find("\n===").map(|at| at + 1) }
 }

@@ -41,7 +41,7 @@ fn scenarios() {
 fn play(written: &str) -> String {
     let mut played = String::new();
     let mut stage = Stage::default();
-    for (head, body) in sections(written) {
+    for (head, body) in written::sections(written) {
         match head.split_whitespace().collect::<Vec<_>>().as_slice() {
             [] => played.push_str(body),
             ["node", name, addresses @ ..] => {
@@ -68,25 +68,6 @@ fn play(written: &str) -> String {
         }
     }
     played
-}
-
-/// What stands behind `===`, and the lines up to the next one.
-fn sections(text: &str) -> Vec<(&str, &str)> {
-    let mut sections = Vec::new();
-    let mut rest = text;
-    let mut head = "";
-    while let Some(at) = find_section(rest) {
-        sections.push((head, &rest[..at]));
-        let (line, after) = rest[at..].split_once('\n').unwrap_or((&rest[at..], ""));
-        head = line.trim_start_matches('=').trim();
-        rest = after;
-    }
-    sections.push((head, rest));
-    sections
-}
-
-fn find_section(text: &str) -> Option<usize> {
-    if text.starts_with("===") { Some(0) } else { text.find("\n===").map(|at| at + 1) }
 }
 
 /// The agent's own flags.

@@ -103,6 +103,16 @@ impl<K: Pod, V: Pod> Map<K, V> {
             .map_err(|source| self.failed("update", source))
     }
 
+    /// Writes one element unless there is one. Whether it was written.
+    ///
+    /// # Errors
+    /// What the kernel said; see [`MapError::is_full`].
+    pub fn insert(&self, key: &K, value: &V) -> Result<bool, MapError> {
+        self.raw
+            .insert(bytemuck::bytes_of(key), bytemuck::bytes_of(value))
+            .map_err(|source| self.failed("update", source))
+    }
+
     /// Writes elements in order.
     ///
     /// # Errors

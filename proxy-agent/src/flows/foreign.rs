@@ -53,7 +53,12 @@ pub(super) fn adopt(maps: &Path, ports: &RangeInclusive<u16>) -> Result<usize, F
     Ok(entered)
 }
 
-/// Whether the connection is of this family, and wasn't there.
+/// Whether the connection is of this family, and was entered.
+///
+/// The datapath gives places away meanwhile, first in the tables of new flows. A connection of netfilter's
+/// that has ended keeps its place as long as one that is open, so that both may have the same: then the
+/// newer one, ours, has it alone. Otherwise its answers would be taken for the other's, and it would
+/// never be established.
 fn enter<A: Family>(
     flows: &Flows<A>,
     connection: &Connection,
@@ -61,12 +66,36 @@ fn enter<A: Family>(
 ) -> Result<bool, MapError> {
     let Some((back, half)) = half_of::<A>(connection, now) else { return Ok(false) };
     let there = back.reversed();
-    if flows.dst.get(&back)?.is_some() || flows.src.get(&there)?.is_some() {
+    // In this order: a flow that settles is in the main tables before it leaves the others.
+    let is_new_flows = || flows.new_dst.get(&back).map(|flow| flow.is_some());
+    if is_new_flows()? {
+        // Since after the last look: it was entered in the moment that the datapath gave it away.
+        return leave(flows, &back).map(|()| false);
+    }
+    let entered =
+        flows.dst.insert(&back, &Flow { flags: half.flags.union(FlowFlags::REPLY), ..half })?;
+    if !entered {
         return Ok(false);
     }
-    flows.dst.put(&back, &Flow { flags: half.flags.union(FlowFlags::REPLY), ..half })?;
-    flows.src.put(&there, &half)?;
+    if is_new_flows()? {
+        return leave(flows, &back).map(|()| false);
+    }
+    flows.src.insert(&there, &half)?;
     Ok(true)
+}
+
+/// Takes what [`enter`] has written under `back`, the tuple of the answers, if it is there.
+fn leave<A: Family>(flows: &Flows<A>, back: &Tuple<A>) -> Result<(), MapError> {
+    if flows.dst.get(back)?.is_some_and(|flow| is_foreign(back, &flow)) {
+        flows.dst.delete(back)?;
+        flows.src.delete(&back.reversed())?;
+    }
+    Ok(())
+}
+
+/// Whether the flow with this half of answers is one that changes nothing.
+fn is_foreign<A: Family>(back: &Tuple<A>, half: &Flow<A>) -> bool {
+    half.address == back.destination && half.port == back.destination_port
 }
 
 /// The tuple of the answers, and a half that leaves both ways as they are.
@@ -89,7 +118,7 @@ fn half_of<A: Family>(connection: &Connection, now: Nanoseconds) -> Option<(Tupl
 pub(super) fn release<A: Family>(flows: &Flows<A>) -> Result<(), MapError> {
     let mut theirs = Vec::new();
     flows.dst.for_each(|key, flow: Flow<A>| {
-        if flow.address == key.destination && flow.port == key.destination_port {
+        if is_foreign(&key, &flow) {
             theirs.push(key);
         }
     })?;

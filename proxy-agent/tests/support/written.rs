@@ -38,6 +38,24 @@ pub(crate) fn compare(directory: &str, variable: &str, play: impl Fn(&str) -> St
     assert!(failed.is_empty(), "files that come out otherwise: {}", failed.join(", "));
 }
 
+/// What stands behind `===` on a line, and the lines up to the next one.
+pub(crate) fn sections(text: &str) -> Vec<(&str, &str)> {
+    let mut sections = Vec::new();
+    let (mut head, mut rest) = ("", text);
+    while let Some(at) = next_section(rest) {
+        sections.push((head, &rest[..at]));
+        let (line, after) = rest[at..].split_once('\n').unwrap_or((&rest[at..], ""));
+        head = line.trim_start_matches('=').trim();
+        rest = after;
+    }
+    sections.push((head, rest));
+    sections
+}
+
+fn next_section(text: &str) -> Option<usize> {
+    if text.starts_with("===") { Some(0) } else { text.find("\n===").map(|at| at + 1) }
+}
+
 /// The lines that differ, with those around them.
 fn diff(old: &str, new: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());

@@ -79,11 +79,9 @@ fn from_kube_proxy_and_back_no_connection_is_lost() -> Result<()> {
     Ok(())
 }
 
-/// Two nodes, a client in a pod and one outside; a Service with an endpoint on each node for the
-/// pod, and one with a NodePort and an endpoint on this node for the outside.
-///
-/// What goes from outside to another node is masqueraded by both proxies, to the same address. That no
-/// two connections ever meet there isn't sure yet (docs/migration.md), and is not part of this story.
+/// Two nodes, a client in a pod and one outside; a Service for the pod and one with a NodePort for the
+/// outside, each with an endpoint on either node. What goes from outside to the other node is
+/// masqueraded by both proxies, to the same address.
 struct Site {
     // Dropped in this order.
     plane: ControlPlane,
@@ -115,7 +113,7 @@ impl Site {
         plane.api().create(&services)?;
         let slice = |name| endpoint_slice(name).port("http", HTTP.1, Protocol::Tcp);
         let [web, _] = slice("web").endpoint(near.host(), &a).endpoint(far.host(), &b).objects();
-        let [edge, _] = slice("edge").endpoint(near.host(), &a).objects();
+        let [edge, _] = slice("edge").endpoint(near.host(), &a).endpoint(far.host(), &b).objects();
         plane.api().create(&[web, edge])?;
         Ok(Self { plane, _servers: [near, far], pod, outside, a, _b: b, lab })
     }
