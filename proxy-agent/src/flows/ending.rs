@@ -25,19 +25,21 @@ pub(super) enum End {
     Orphan,
 }
 
-/// A half that is to be removed: its key, and when its flow was opened.
-type DoomedHalf<A> = (Tuple<A>, Nanoseconds);
-
-/// Halves that are to be removed.
-#[derive(Debug)]
-pub(super) struct Doomed<A> {
-    dst: Vec<DoomedHalf<A>>,
-    src: Vec<DoomedHalf<A>>,
+/// Where a half is.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Dst,
+    Src,
 }
+
+/// Halves that are to be removed, those of a flow together: where each is, its key, and when its flow was
+/// opened.
+#[derive(Debug)]
+pub(super) struct Doomed<A>(Vec<(Side, Tuple<A>, Nanoseconds)>);
 
 impl<A: Address> Doomed<A> {
     pub(super) fn new() -> Self {
-        Self { dst: Vec::new(), src: Vec::new() }
+        Self(Vec::new())
     }
 
     /// Dooms the flow whose half at ingress is under `key`, if it is over. Why it is.
@@ -71,19 +73,20 @@ impl<A: Address> Doomed<A> {
         if end.is_none() {
             return Ok(None);
         }
+        // What opens a flow asks for this half first, and finds none of the others without it.
+        self.0.push((Side::Dst, *key, flow.created));
         if flow.flags.contains(FlowFlags::MASQUERADED)
             && let Some(stretch) = src.get(&turned)?
         {
             let pending = stretch.flags.contains(FlowFlags::PENDING);
             if pending || stretch.kind == FlowKind::Masquerade as u8 {
-                self.src.push((turned, stretch.created));
+                self.0.push((Side::Src, turned, stretch.created));
             }
             if !pending && stretch.kind == FlowKind::Masquerade as u8 {
-                self.dst.push((stretch.dst_key(&turned), stretch.created));
+                self.0.push((Side::Dst, stretch.dst_key(&turned), stretch.created));
             }
         }
-        self.dst.push((*key, flow.created));
-        self.src.extend(other.map(|other| (other_key, other.created)));
+        self.0.extend(other.map(|other| (Side::Src, other_key, other.created)));
         Ok(end)
     }
 
@@ -104,7 +107,7 @@ impl<A: Address> Doomed<A> {
         let over =
             alone && is_orphan(*generation, rules, key, flow) && src.get(key)? == Some(*flow);
         if over {
-            self.src.push((*key, flow.created));
+            self.0.push((Side::Src, *key, flow.created));
         }
         Ok(over)
     }
@@ -116,21 +119,17 @@ impl<A: Address> Doomed<A> {
     /// connection in that time, with the ports of one that has just been over for as long as its
     /// state allows, opens it once more.
     pub(super) fn remove<T: HalfTable<A>>(self, tables: &Pair<'_, T>) -> Result<(), MapError> {
-        remove_unchanged(tables.dst, &self.dst)?;
-        remove_unchanged(tables.src, &self.src)
-    }
-}
-
-fn remove_unchanged<A: Address, T: HalfTable<A>>(
-    table: &T,
-    doomed: &[DoomedHalf<A>],
-) -> Result<(), MapError> {
-    for (key, created) in doomed {
-        if table.get(key)?.is_some_and(|flow| flow.created == *created) {
-            table.delete(key)?;
+        for (side, key, created) in self.0 {
+            let table = match side {
+                Side::Dst => tables.dst,
+                Side::Src => tables.src,
+            };
+            if table.get(&key)?.is_some_and(|flow| flow.created == created) {
+                table.delete(&key)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether the half at ingress under `key` leads to a UDP endpoint that has stopped serving.

@@ -3,7 +3,7 @@
 use bytemuck::Zeroable as _;
 use proxy_common::{FlowFlags, FlowKind, Tuple};
 
-use super::other_key;
+use super::{other_key, partner::leads_to};
 use crate::{
     env::{FlowTable, Maps},
     network::Network,
@@ -55,6 +55,36 @@ where
         if found.is_some() {
             env.remove_flow(FlowTable::Dst, &other);
             env.remove_flow(FlowTable::Src, &companion);
+        }
+    }
+    true
+}
+
+/// Removes the settled pair that masquerades under `key` at egress, if word was left there for a new flow
+/// of the same client, port and endpoint; `true` when there is none (any more).
+///
+/// Concurrency: the agent takes the four halves of a flow that has ended one after the other. A new one
+/// may come between them. What is left of the old one must not masquerade it: it will be gone before the
+/// answer.
+#[inline(never)]
+pub(super) fn end_if_left_behind<A, E>(env: &E, key: &Tuple<A>) -> bool
+where
+    A: Network,
+    E: Maps<A>,
+{
+    let pending =
+        env.with_flow(FlowTable::NewSrc, key, |flow| flow.flags.contains(FlowFlags::PENDING));
+    if pending != Some(true) {
+        return false;
+    }
+    let mut other = Tuple::zeroed();
+    let found = env.with_flow(FlowTable::Src, key, |flow| other = flow.dst_key(key));
+    if found.is_some() {
+        env.remove_flow(FlowTable::Src, key);
+        let theirs =
+            env.with_flow(FlowTable::Dst, &other, |flow| leads_to(Hook::Egress, key, flow));
+        if theirs == Some(true) {
+            env.remove_flow(FlowTable::Dst, &other);
         }
     }
     true

@@ -27,6 +27,7 @@ use crate::{
     transport::{Hook, TcpFlags},
 };
 
+use closing::end_if_left_behind;
 pub use closing::{end_if_closed, is_closed};
 pub use masqueraded::{follow_masqueraded, masqueraded_answer};
 pub use new::follow_new;
@@ -163,7 +164,7 @@ where
         // An endpoint that opens a connection to a masqueraded flow's port answers nobody.
         (Hook::Ingress, true) => true,
         // What is to be masqueraded was found to belong to its flow at ingress.
-        (Hook::Egress, false) => false,
+        (Hook::Egress, false) => end_if_left_behind(env, key),
         _ => end_if_closed(env, hook, key),
     }
 }

@@ -14,12 +14,13 @@ use proxy_ebpf::{
 use crate::{
     edge::{away, load_balancer, node_port, outside, service},
     masquerade_ports::{comes_in, with_ports},
-    stage::{Cast, Stage, for_both_families, node, ports},
+    stage::{Cast, Stage, for_both_families, node, ports, tuple},
 };
 
 for_both_families! {
     without_room_for_all_halves_none_is_settled
     a_syn_on_a_connection_that_has_ended_goes_elsewhere
+    what_is_left_of_a_connection_that_has_ended_masquerades_no_other
     a_rst_that_nobody_believes_ends_nothing
     a_port_is_free_again_with_its_flow
     a_direct_connection_takes_the_place_of_one_that_has_ended
@@ -97,6 +98,31 @@ fn a_syn_on_a_connection_that_has_ended_goes_elsewhere<A: Cast>() {
         stage.counted(&[(Counter::FlowOpened, 1)]);
         stage.connected((outside::<A>().0, 1), load_balancer(), away());
     }
+}
+
+/// The agent has taken the Service's pair away, and is about to take the other one.
+fn what_is_left_of_a_connection_that_has_ended_masquerades_no_other<A: Cast>() {
+    let mut stage = with_ports::<A>(100);
+    let seen = stage.connected(outside(), node_port(), away());
+    end::<A>(&stage, seen, true);
+    let (outside, node_port, away) = (outside::<A>(), node_port::<A>(), away::<A>());
+    for (table, key) in [
+        (FlowTable::Dst, tuple(outside, node_port, Protocol::TCP)),
+        (FlowTable::Src, tuple(away, outside, Protocol::TCP)),
+    ] {
+        let removed = A::of(&stage.machine).table(table).borrow_mut().remove(&key);
+        assert!(removed.is_some(), "{key:?}");
+    }
+    assert_eq!(stage.halves::<A>(), [1, 1, 0, 0]);
+
+    let syn = |from, to| tcp_syn::<A>(from, to);
+    stage.translates(Ingress, &syn(outside, node_port), &syn(outside, away));
+    let seen = stage.masquerades(&syn(outside, away));
+    // The old pair is gone, and has taken nothing of the new one's with it.
+    assert_eq!(stage.halves::<A>(), [0, 0, 2, 2]);
+    let answer = |from, to| syn(from, to).ack();
+    stage.translates(Ingress, &answer(away, seen), &answer(away, outside));
+    stage.translates(Egress, &answer(away, outside), &answer(node_port, outside));
 }
 
 fn a_rst_that_nobody_believes_ends_nothing<A: Cast>() {
@@ -221,7 +247,7 @@ fn data_before_an_answer_goes_nowhere<A: Cast>() {
 fn a_half_that_a_flood_evicted_at_ingress_is_made_anew<A: Cast>() {
     let mut stage = with_ports::<A>(100);
     let seen = agreed::<A>(&mut stage);
-    let key = crate::stage::tuple(away(), seen, Protocol::TCP);
+    let key = tuple(away(), seen, Protocol::TCP);
     A::of(&stage.machine).new_dst.borrow_mut().remove(&key);
     let ack = |from, to| tcp::<A>(from, to).ack();
     stage.translates(Ingress, &ack(outside(), node_port()), &ack(outside(), away()));

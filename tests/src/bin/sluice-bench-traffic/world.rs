@@ -28,8 +28,9 @@ use crate::{
 
 /// So many objects are made at a time.
 const PIECE: u32 = 2_000;
-/// How long a proxy may take to serve, and to be idle again.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// How long a proxy may take to serve, and to be idle again: with an nft before 1.1 kube-proxy takes many
+/// minutes for 30,000 Services.
+const PATIENCE: Duration = Duration::from_mins(30);
 /// A proxy that has taken no more of the CPU than this in a period is idle.
 const IDLE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(10));
 const FAR: Names = Names { name: "far", cluster_ip: 100, node_ports: 31_000 };

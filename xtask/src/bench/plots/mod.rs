@@ -15,9 +15,9 @@ use super::{
 };
 use panel::{Line, Panel, Point};
 
-const COLUMNS: usize = 2;
+const COLUMNS: usize = 3;
 /// Of a panel, in pixels.
-const SIZE: (u32, u32) = (560, 320);
+const SIZE: (u32, u32) = (480, 320);
 
 /// Draws what this bench wrote; nothing where it wrote nothing.
 pub(super) fn draw(bench: Bench, directory: &Path) -> Result<()> {

@@ -105,6 +105,7 @@ impl Panel {
         chart
             .configure_mesh()
             .disable_x_mesh()
+            .max_light_lines(0)
             .x_labels(sizes.len() * 2 + 1)
             .x_label_formatter(&shown_size)
             .y_label_formatter(&shown_value)
