@@ -125,6 +125,7 @@ impl Writer {
                     Progress::Complete(devices) => {
                         self.attached = Some(devices);
                         self.telemetry.attached(devices);
+                        self.sweeper.attached();
                     }
                     Progress::Armed => self.paused = false,
                     Progress::Prepared(prepared) => self.prepared(prepared),

@@ -28,6 +28,9 @@ use crate::datapath::{
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long a connection is kept that both ends have closed: the last packets may be sent again.
 const OVER: Duration = Duration::from_secs(10);
+/// How often ports of ours are reserved again: a connection of the other proxy's that had one may have
+/// ended.
+const RESERVE: Duration = Duration::from_secs(2);
 /// How often the time is looked at.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -42,7 +45,7 @@ pub fn drain(
     mut count: impl FnMut(usize),
 ) -> Result<usize, SweeperError> {
     let start = Instant::now();
-    // Twice: some open meanwhile.
+    // Once more afterwards: some open meanwhile.
     reserve(maps, patience);
     forget_service_cidrs(maps)?;
     forget_frontends::<V4>(maps)?;
@@ -59,8 +62,13 @@ pub fn drain(
     let (found_in, mut found) = mpsc::channel(1);
     let _sweeper = Sweeper::start(maps, options, Gate::default(), found_in)?;
     let mut left = usize::MAX;
+    let mut reserved = Instant::now();
     while start.elapsed() < patience {
         thread::sleep(TICK);
+        if reserved.elapsed() >= RESERVE {
+            reserve(maps, patience);
+            reserved = Instant::now();
+        }
         let Ok(now) = found.try_recv() else { continue };
         if now.flows != left {
             left = now.flows;

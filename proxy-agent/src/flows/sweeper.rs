@@ -77,6 +77,7 @@ pub enum SweeperError {
 enum Command {
     UdpServing(Vec<UdpServing>),
     ServicesChanged,
+    Attached,
     MapsReplaced,
 }
 
@@ -113,6 +114,11 @@ impl Sweeper {
     /// Tells that the maps of Services have changed.
     pub fn services_changed(&self) {
         self.tell(Command::ServicesChanged);
+    }
+
+    /// Tells that programs are attached: from now on nobody else opens connections.
+    pub fn attached(&self) {
+        self.tell(Command::Attached);
     }
 
     /// Tells that other maps are pinned under the names of those that are swept.
@@ -178,6 +184,10 @@ fn run(
                 for command in std::iter::once(first).chain(commands.try_iter()) {
                     match command {
                         Command::ServicesChanged => walker.forget_services(),
+                        Command::Attached => {
+                            let _closed = gate.close();
+                            newcomer.look();
+                        }
                         Command::MapsReplaced => {
                             if let Err(error) = walker.open_again() {
                                 tracing::warn!(map = error.map, %error, "maps not opened again");

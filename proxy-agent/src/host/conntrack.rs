@@ -38,6 +38,13 @@ pub struct Connection {
     pub destination: SocketAddr,
 }
 
+impl Connection {
+    /// The way of its answers.
+    fn back(&self) -> Way {
+        Way { protocol: self.protocol, source: self.destination, destination: self.source }
+    }
+}
+
 /// A socket that connection tracking listens at.
 #[derive(Debug)]
 pub struct Conntrack {
@@ -72,24 +79,42 @@ impl Conntrack {
     }
 
     /// Keeps the place of `connection` from being given to another one, for so long. Whether it was
-    /// free.
+    /// free: who has it keeps it, for so long too, even if it is a connection that has ended.
     ///
     /// # Errors
     /// What the kernel said.
     pub fn reserve(&self, connection: &Connection, time: Duration) -> io::Result<bool> {
+        let new = NLM_F_CREATE | NLM_F_EXCL;
+        match self.write(connection, reservation(connection, time), new) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => return result.map(|()| true),
+        }
+        match self.write(connection, prolongation(connection, time), 0) {
+            // It has gone in this moment.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ETIME)) => {
+                Ok(false)
+            }
+            result => result.map(|()| false),
+        }
+    }
+
+    /// Writes about a connection of the family of `connection`.
+    fn write(
+        &self,
+        connection: &Connection,
+        attributes: Vec<ConntrackAttribute>,
+        flags: u16,
+    ) -> io::Result<()> {
         let family = match connection.source {
             SocketAddr::V4(_) => Proto::IPv4,
             SocketAddr::V6(_) => Proto::IPv6,
         };
-        let request = ConntrackMessage::New(reservation(connection, time));
+        let request = ConntrackMessage::New(attributes);
         let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), request);
         let mut bytes = Vec::new();
-        append(&mut bytes, 1, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, message);
+        append(&mut bytes, 1, NLM_F_REQUEST | NLM_F_ACK | flags, message);
         self.netlink.send(&bytes)?;
-        match self.netlink.receive(|_, _| ()) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            result => result.map(|()| true),
-        }
+        self.netlink.receive(|_, _| ())
     }
 }
 
@@ -169,15 +194,23 @@ fn masqueraded(attributes: &[ConntrackAttribute]) -> Option<Connection> {
     })
 }
 
+/// Time left, as the kernel wants it.
+fn timeout(time: Duration) -> ConntrackAttribute {
+    ConntrackAttribute::CtaTimeout(u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1))
+}
+
+/// A connection of the same place, whose answers find it whoever opened it.
+fn prolongation(connection: &Connection, time: Duration) -> Vec<ConntrackAttribute> {
+    vec![ConntrackAttribute::CtaTupleReply(connection.back().written()), timeout(time)]
+}
+
 fn reservation(connection: &Connection, time: Duration) -> Vec<ConntrackAttribute> {
     let Connection { protocol, source, destination } = *connection;
     let there = Way { protocol, source, destination };
-    let back = Way { protocol, source: destination, destination: source };
-    let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1);
     let mut attributes = vec![
         ConntrackAttribute::CtaTupleOrig(there.written()),
-        ConntrackAttribute::CtaTupleReply(back.written()),
-        ConntrackAttribute::CtaTimeout(seconds),
+        ConntrackAttribute::CtaTupleReply(connection.back().written()),
+        timeout(time),
     ];
     if protocol == TCP {
         let state = ProtoInfoTCP::State(ESTABLISHED);
