@@ -84,8 +84,8 @@ fn from_kube_proxy_and_back_no_connection_is_lost() -> Result<()> {
 /// pod, and one with a NodePort and an endpoint on this node for the outside.
 ///
 /// What goes from outside to another node is masqueraded by both proxies, to the same address. With
-/// [`FAR_TOO`] in the environment the NodePort has an endpoint there too; one connection of some
-/// fifty thousand may then be lost (docs/migration.md).
+/// [`FAR_TOO`] in the environment the NodePort has an endpoint there too, where it isn't sure yet that
+/// none is lost (docs/migration.md).
 struct Site {
     // Dropped in this order.
     plane: ControlPlane,
