@@ -67,8 +67,8 @@ fn enter<A: Family>(
     let Some((back, half)) = half_of::<A>(connection, now) else { return Ok(false) };
     let there = back.reversed();
     // In this order: a flow that settles is in the main tables before it leaves the others.
-    let is_new_flows = || flows.new_dst.get(&back).map(|flow| flow.is_some());
-    if is_new_flows()? {
+    let is_being_opened = || flows.new_dst.get(&back).map(|flow| flow.is_some());
+    if is_being_opened()? {
         // Since after the last look: it was entered in the moment that the datapath gave it away.
         return leave(flows, &back).map(|()| false);
     }
@@ -77,7 +77,7 @@ fn enter<A: Family>(
     if !entered {
         return Ok(false);
     }
-    if is_new_flows()? {
+    if is_being_opened()? {
         return leave(flows, &back).map(|()| false);
     }
     flows.src.insert(&there, &half)?;

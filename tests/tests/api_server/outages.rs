@@ -13,7 +13,7 @@ use crate::{
 
 /// So long nothing may change for clients.
 const AWAY: Duration = Duration::from_secs(4);
-/// Set, it has the API server be away for this many minutes instead.
+/// Set in the environment, it keeps the API server away for [`LONG_MINUTES`] more.
 const LONG: &str = "SLUICE_LAB_LONG";
 const LONG_MINUTES: usize = 10;
 

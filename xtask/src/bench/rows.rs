@@ -37,7 +37,7 @@ impl Rows {
         Self(rows)
     }
 
-    /// None where the bench wrote nothing.
+    /// No rows where the bench wrote nothing.
     pub(super) fn of(bench: Bench, directory: &Path) -> Result<Self> {
         let path = directory.join(bench.file());
         if !path.exists() {

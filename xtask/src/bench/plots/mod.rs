@@ -5,7 +5,7 @@ mod panel;
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result};
 use plotters::prelude::{IntoDrawingArea as _, SVGBackend, WHITE};
 use serde_json::Value;
 
@@ -37,12 +37,11 @@ pub(super) fn draw(bench: Bench, directory: &Path) -> Result<()> {
     let pixels = |count: usize, each: u32| u32::try_from(count).unwrap_or(1) * each;
     let size = (pixels(across, SIZE.0), pixels(down, SIZE.1));
     let picture = SVGBackend::new(&path, size).into_drawing_area();
-    let failed = |error| anyhow!("{}: {error}", path.display());
-    picture.fill(&WHITE).map_err(failed)?;
+    picture.fill(&WHITE)?;
     for (area, panel) in picture.split_evenly((down, across)).iter().zip(&panels) {
-        panel.draw(area)?;
+        panel.draw(area).with_context(|| panel.title.clone())?;
     }
-    picture.present().map_err(failed)?;
+    picture.present().with_context(|| path.display().to_string())?;
     println!("drawn: {}", path.display());
     Ok(())
 }

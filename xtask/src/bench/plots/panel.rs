@@ -1,7 +1,7 @@
 //! One panel of a plot: what some quantity is at different numbers of Services, a line for each who
 //! was measured.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use plotters::{
     coord::Shift,
     element::{DashedPathElement, ErrorBar},
@@ -91,8 +91,7 @@ impl Panel {
             .margin(MARGIN)
             .x_label_area_size(28)
             .y_label_area_size(56)
-            .build_cartesian_2d(-0.5..end, low..high)
-            .map_err(|error| anyhow!("{}: {error}", self.title))?;
+            .build_cartesian_2d(-0.5..end, low..high)?;
         let shown_size = |at: &f64| {
             let near = (at - at.round()).abs() < 0.01 && *at >= 0.0;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place")]
@@ -110,18 +109,15 @@ impl Panel {
             .x_label_formatter(&shown_size)
             .y_label_formatter(&shown_value)
             .x_desc("Services")
-            .draw()
-            .map_err(|error| anyhow!("{}: {error}", self.title))?;
+            .draw()?;
         let count = self.lines.len() as f64;
         for (number, (line, color)) in self.lines.iter().zip(COLORS.iter().cycle()).enumerate() {
             // Side by side, so that one does not hide the other.
             let aside = (number as f64 - (count - 1.0) / 2.0) * 0.08;
             let at = |point: &Point| place(point.services) as f64 + aside;
             let medians = line.points.iter().map(|it| (at(it), self.height(it.median)));
-            let draw = |error| anyhow!("{}: {error}", self.title);
             chart
-                .draw_series(LineSeries::new(medians, color.stroke_width(2)))
-                .map_err(draw)?
+                .draw_series(LineSeries::new(medians, color.stroke_width(2)))?
                 .label(&line.name)
                 .legend(move |(x, y)| {
                     Rectangle::new([(x, y - 4), (x + 14, y + 4)], color.filled())
@@ -130,13 +126,12 @@ impl Panel {
                 let [min, median, max] = [it.min, it.median, it.max].map(|it| self.height(it));
                 ErrorBar::new_vertical(at(it), min.max(low), median, max, color.filled(), 6)
             });
-            chart.draw_series(bars).map_err(draw)?;
+            chart.draw_series(bars)?;
         }
         if let Some(goal) = self.goal {
             let ends = [-0.5, end].map(|at| (at, self.height(goal)));
             chart
-                .draw_series([DashedPathElement::new(ends, 6, 4, BLACK.stroke_width(1))])
-                .map_err(|error| anyhow!("{}: {error}", self.title))?
+                .draw_series([DashedPathElement::new(ends, 6, 4, BLACK.stroke_width(1))])?
                 .label("goal")
                 .legend(|(x, y)| PathElement::new([(x, y), (x + 14, y)], BLACK));
         }
@@ -145,8 +140,8 @@ impl Panel {
             .position(SeriesLabelPosition::LowerRight)
             .background_style(WHITE.mix(0.8))
             .label_font((FONT, 12))
-            .draw()
-            .map_err(|error| anyhow!("{}: {error}", self.title))
+            .draw()?;
+        Ok(())
     }
 }
 
