@@ -1,5 +1,5 @@
 //! Builds the eBPF objects and hands them to the crate: `OUT_DIR/sluice-datapath`,
-//! `OUT_DIR/netns-cookie` and `OUT_DIR/ticks`, embedded by loaders, and `OUT_DIR/yardstick`, for benchmarks. How is `xtask/src/bpf_object.rs`'s business.
+//! `OUT_DIR/netns-cookie` and `OUT_DIR/questions`, embedded by loaders, and `OUT_DIR/yardstick`, for benchmarks. How is `xtask/src/bpf_object.rs`'s business.
 
 use std::{
     env, fs, io,
@@ -12,7 +12,7 @@ mod bpf_object;
 
 use bpf_object::{Error, Toolchain};
 
-const OBJECTS: [&str; 4] = ["sluice-datapath", "netns-cookie", "ticks", "yardstick"];
+const OBJECTS: [&str; 4] = ["sluice-datapath", "netns-cookie", "questions", "yardstick"];
 
 /// What the objects are made from, seen from the workspace.
 const SOURCES: [&str; 5] =

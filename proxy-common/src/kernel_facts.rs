@@ -61,7 +61,11 @@ impl TickClock {
     }
 }
 
-/// Helpers that are missing.
+/// Says to `bpf_l4_csum_replace` that the packet is IPv6: a sum that the device made over the packet
+/// stays, since the checksum makes up for the address (`inet_proto_csum_replace_by_diff`).
+pub const BPF_F_IPV6: u64 = 1 << 7;
+
+/// Helpers that are missing, or what they don't know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct KernelLacks {
@@ -79,6 +83,8 @@ impl KernelFacts {
 impl KernelLacks {
     /// `bpf_set_retval` at the cgroup's socket hooks (kernel ≥ 5.18).
     pub const SET_RETVAL: Self = Self { bits: 1 };
+    /// [`BPF_F_IPV6`] of `bpf_l4_csum_replace` (kernel ≥ 6.16).
+    pub const CSUM_IPV6: Self = Self { bits: 2 };
 }
 
 flag_set!(KernelLacks);

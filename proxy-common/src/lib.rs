@@ -49,7 +49,7 @@ pub use filter::{FILTER_WORDS, FilterBits, FilterSlot};
 pub use flow::{Flow, FlowFlags, FlowKind};
 pub use fragment::{FragmentKey, FragmentPorts};
 pub use frontend::{Frontend, FrontendKind};
-pub use kernel_facts::{KERNEL_FACTS, KernelFacts, KernelLacks, TickClock};
+pub use kernel_facts::{BPF_F_IPV6, KERNEL_FACTS, KernelFacts, KernelLacks, TickClock};
 pub use protocol::Protocol;
 pub use reason::{DropReason, RejectReason};
 pub use reject_budget::{REJECTS_PER_SECOND, RejectBudget};

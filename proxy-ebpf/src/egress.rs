@@ -42,8 +42,8 @@ where
     let bytes = u64::from(packet.length()).saturating_sub(at as u64);
     // verifier: one place for what is found, wherever it is found.
     let mut found = Rewrite::default();
-    if let Some(settled) = flow::follow(env, HOOK, &headers, bytes) {
-        found = settled;
+    if flow::follow(env, HOOK, &headers, bytes, &mut found) {
+        // What to write is known.
     } else if headers.is_past_opening(packet.length()) {
         return Verdict::PASS;
     } else {

@@ -40,9 +40,7 @@ where
     let bytes = u64::from(packet.length()).saturating_sub(at as u64);
     // verifier: one place for what is found, wherever it is found.
     let mut found = Rewrite::default();
-    if let Some(settled) = flow::follow(env, HOOK, &headers, bytes) {
-        found = settled;
-    } else {
+    if !flow::follow(env, HOOK, &headers, bytes, &mut found) {
         let is_late = headers.is_past_opening(packet.length());
         let verdict = first_packet(env, (interest, is_late), &headers, bytes, &mut found);
         if verdict != Verdict::TRANSLATED {

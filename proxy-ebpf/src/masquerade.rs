@@ -3,8 +3,8 @@
 //! pending half); egress decides as what ([`resolve`]), because only there the device is known.
 
 use proxy_common::{
-    BackendFlags, BackendId, Be16, Config, ConfigOptions, DeviceRole, DropReason, Flow, FlowFlags,
-    FlowKind, Frontend, Nanoseconds, Protocol, Service, ServiceFlags, ServiceId, Tuple,
+    BackendFlags, Be16, Config, ConfigOptions, DeviceRole, DropReason, Flow, FlowFlags, FlowKind,
+    Frontend, Nanoseconds, Protocol, Service, ServiceFlags, ServiceId, Tuple,
 };
 
 use crate::{
@@ -85,16 +85,18 @@ where
     if config.masquerade_port_count == 0 && !keeps_port {
         return Verdict::drop(DropReason::MasqueradePortsExhausted);
     }
-    let (service, backend) = env
-        .with_flow(FlowTable::NewSrc, key, |flow: &mut Flow<A>| (flow.service, flow.backend))
-        .unwrap_or((ServiceId::NONE, BackendId::default()));
-    let mut half = fresh(service, FlowKind::Masquerade, env.now());
-    half.backend = backend;
+    // verifier: what is known goes where it belongs before anything is called, for less stack than to
+    // keep it meanwhile.
     let mut reply_key = Tuple::new(
         (key.destination, key.destination_port),
         (address, key.source_port),
         key.protocol,
     );
+    let mut half = fresh(ServiceId::NONE, FlowKind::Masquerade, env.now());
+    env.with_flow(FlowTable::NewSrc, key, |flow: &mut Flow<A>| {
+        half.service = flow.service;
+        half.backend = flow.backend;
+    });
     half.write((key.source, key.source_port, key.destination_port), FlowFlags::REPLY);
     let mut oldest = Nanoseconds::new(u64::MAX);
     let mut oldests_port = Be16::ZERO;
@@ -132,8 +134,10 @@ where
             return Verdict::drop(DropReason::FlowTableFull);
         }
     }
-    let Tuple { destination: address, destination_port: port, .. } = reply_key;
-    half.write((address, port, key.destination_port), FlowFlags::empty());
+    half.write(
+        (reply_key.destination, reply_key.destination_port, key.destination_port),
+        FlowFlags::empty(),
+    );
     // The packets that were recorded on the pending half are the flow's.
     // verifier: read only now, for less stack than to keep them.
     env.with_flow(FlowTable::NewSrc, key, |flow: &mut Flow<A>| {
@@ -144,7 +148,7 @@ where
         env.remove_flow(FlowTable::NewDst, &reply_key);
         return Verdict::drop(DropReason::FlowTableFull);
     }
-    *found = Rewrite { address, port, other_port: key.destination_port };
+    *found = Rewrite::of(&half);
     Verdict::TRANSLATED
 }
 

@@ -1,6 +1,6 @@
 //! Rewriting one end of a packet, with every checksum that covers it.
 
-use proxy_common::{Be16, DropReason, Flow, Protocol};
+use proxy_common::{Be16, DropReason, Flow, Protocol, Tuple};
 
 use crate::{
     checksum::Sum,
@@ -29,6 +29,19 @@ impl<A: Network> Rewrite<A> {
     pub fn of(flow: &Flow<A>) -> Self {
         Self { address: flow.address, port: flow.port, other_port: flow.other_port }
     }
+
+    /// The key of the other half of the flow whose half under `key` at `hook` says this.
+    #[inline(always)]
+    #[must_use]
+    pub fn other_key(&self, hook: Hook, key: &Tuple<A>) -> Tuple<A> {
+        let Self { address, port, other_port } = *self;
+        match hook {
+            Hook::Ingress => Tuple::new((address, port), (key.source, other_port), key.protocol),
+            Hook::Egress => {
+                Tuple::new((key.destination, other_port), (address, port), key.protocol)
+            }
+        }
+    }
 }
 
 impl<A: Network> Default for Rewrite<A> {
@@ -42,41 +55,6 @@ impl<A: Network> Default for Rewrite<A> {
 /// at egress.
 #[inline(always)]
 pub fn rewrite<A, P>(
-    packet: &mut P,
-    hook: Hook,
-    at: usize,
-    headers: &Headers<A>,
-    rewrite: &Rewrite<A>,
-) -> Verdict
-where
-    A: Network,
-    P: Packet,
-{
-    // verifier: IPv6 has no stack to spare for it.
-    if A::WORDS == 4 {
-        apart(packet, hook, at, headers, rewrite)
-    } else {
-        apply(packet, hook, at, headers, rewrite)
-    }
-}
-
-#[inline(never)]
-fn apart<A, P>(
-    packet: &mut P,
-    hook: Hook,
-    at: usize,
-    headers: &Headers<A>,
-    rewrite: &Rewrite<A>,
-) -> Verdict
-where
-    A: Network,
-    P: Packet,
-{
-    apply(packet, hook, at, headers, rewrite)
-}
-
-#[inline(always)]
-fn apply<A, P>(
     packet: &mut P,
     hook: Hook,
     at: usize,

@@ -13,7 +13,7 @@ pub(crate) fn format() -> Result<()> {
 /// Clippy, where a warning is an error; and the compiler's warnings about code for BPF alone, which
 /// clippy doesn't see.
 pub(crate) fn clippy() -> Result<()> {
-    let built = build::objects(&["sluice-datapath", "netns-cookie", "ticks", "yardstick"])?;
+    let built = build::objects(&["sluice-datapath", "netns-cookie", "questions", "yardstick"])?;
     ensure!(built.warnings.is_empty(), "the eBPF objects compile with warnings, see above");
     process::run(&mut process::cargo([
         "clippy",

@@ -13,7 +13,7 @@ use aya::{
 use proxy_common::{KernelFacts, KernelLacks, TickClock};
 use serde::{Deserialize, Serialize};
 
-use super::ticks;
+use super::{questions, ticks};
 use crate::host::netns;
 
 /// Something that not every kernel has.
@@ -27,6 +27,8 @@ pub enum Feature {
     Tcx,
     /// A count of ticks that can be turned into time.
     Ticks,
+    /// A checksum helper that knows IPv6.
+    CsumIpv6,
 }
 
 /// What is known of a feature, before anybody looks.
@@ -39,7 +41,8 @@ struct Facts {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::NetnsCookie, Self::SetRetval, Self::Tcx, Self::Ticks];
+    pub const ALL: [Self; 5] =
+        [Self::NetnsCookie, Self::SetRetval, Self::Tcx, Self::Ticks, Self::CsumIpv6];
 
     const fn facts(self) -> Facts {
         match self {
@@ -69,17 +72,25 @@ impl Feature {
                 with: "flows are stamped by the kernel's count of ticks, which takes no call",
                 without: "flows are stamped by bpf_ktime_get_ns, a call for each packet",
             },
+            Self::CsumIpv6 => Facts {
+                name: "csum-ipv6",
+                since: "6.16",
+                with: "checksums of IPv6 packets are repaired by one call",
+                without: "checksums of IPv6 packets are repaired by two calls",
+            },
         }
     }
 
-    fn is_there(self, clock: &TickClock) -> Result<bool, ProgramError> {
+    fn is_there(self, clock: &TickClock) -> anyhow::Result<bool> {
         match self {
-            Self::SetRetval => {
-                is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval)
-            }
+            Self::SetRetval => Ok(is_helper_supported(
+                ProgramType::CgroupSockAddr,
+                BpfHelper::BPF_FUNC_set_retval,
+            )?),
             Self::NetnsCookie => Ok(netns::cookie().is_ok()),
-            Self::Tcx => has_tcx(),
+            Self::Tcx => Ok(has_tcx()?),
             Self::Ticks => Ok(clock.is_known()),
+            Self::CsumIpv6 => Ok(questions::knows_csum_ipv6()?),
         }
     }
 }
@@ -147,11 +158,12 @@ impl Kernel {
     /// What the programs are told.
     #[must_use]
     pub fn facts(&self) -> KernelFacts {
-        let lacks = if self.has(Feature::SetRetval) {
-            KernelLacks::empty()
-        } else {
-            KernelLacks::SET_RETVAL
-        };
+        let told = [
+            (Feature::SetRetval, KernelLacks::SET_RETVAL),
+            (Feature::CsumIpv6, KernelLacks::CSUM_IPV6),
+        ];
+        let missing = told.into_iter().filter(|(feature, _)| !self.has(*feature));
+        let lacks = missing.fold(KernelLacks::empty(), |lacks, (_, what)| lacks.union(what));
         KernelFacts { clock: self.clock, lacks, padding: 0 }
     }
 

@@ -24,6 +24,7 @@ pub mod pins;
 pub mod probe;
 pub mod program;
 mod qdisc;
+pub mod questions;
 mod raw_map;
 pub mod sizes;
 mod switch;

@@ -1,19 +1,14 @@
 //! How the kernel's count of ticks is turned into time: learned from one run of a small program, and
 //! held against how long the kernel has been running.
 //!
-//! Pins and attaches nothing. Called by [`super::kernel`].
+//! Called by [`super::kernel`].
 
-use aya::{
-    EbpfError, EbpfLoader,
-    maps::{Array, MapError},
-    programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions},
-};
+use aya::maps::{Array, MapError};
 use proxy_common::{Nanoseconds, TickClock};
 use rustix::time::{ClockId, clock_getres};
 
+use super::questions::{Question, QuestionError};
 use crate::host::clock;
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ticks"));
 
 /// How often the count is read until no tick comes between it and the clock.
 const ATTEMPTS: u32 = 16;
@@ -23,18 +18,12 @@ const SECOND: u64 = 1_000_000_000;
 /// Why ticks are not used.
 #[derive(Debug, thiserror::Error)]
 pub enum TicksError {
-    /// The object.
-    #[error("loading the program that reads the count of ticks: {}", super::object::chain(.0))]
-    Object(#[from] EbpfError),
-    /// Its program.
-    #[error("the program that reads the count of ticks: {}", super::object::chain(.0))]
-    Program(#[from] ProgramError),
+    /// The program that reads the count.
+    #[error(transparent)]
+    Question(#[from] QuestionError),
     /// Its map.
     #[error("the map that the count of ticks is in: {}", super::object::chain(.0))]
     Map(#[from] MapError),
-    /// What this version embeds is incomplete.
-    #[error("the object that reads the count of ticks has no {0}")]
-    Missing(&'static str),
     /// Ticks came between the clock and the count, every time.
     #[error("the clock never stood still while the count of ticks was read")]
     Restless,
@@ -58,19 +47,12 @@ pub enum TicksError {
 /// # Errors
 /// See [`TicksError`]. The datapath has another clock then.
 pub fn learn() -> Result<TickClock, TicksError> {
-    let mut object = EbpfLoader::new().load(OBJECT)?;
-    let program = object.program_mut("tell_ticks").ok_or(TicksError::Missing("program"))?;
-    let program: &mut SchedClassifier = program.try_into()?;
-    program.load()?;
+    let question = Question::load("tell_ticks")?;
     let tick = tick();
     for _ in 0..ATTEMPTS {
         let before = clock::now();
-        let program = object.program("tell_ticks").ok_or(TicksError::Missing("program"))?;
-        let program: &SchedClassifier = program.try_into()?;
-        // The kernel wants an Ethernet header to run a program on.
-        program.test_run(TestRunOptions { data_in: Some(&[0; 64]), ..TestRunOptions::new() })?;
-        let map = object.map("TICKS").ok_or(TicksError::Missing("map"))?;
-        let ticks = Array::<_, u64>::try_from(map)?.get(&0, 0)?;
+        question.run()?;
+        let ticks = Array::<_, u64>::try_from(question.map("TICKS")?)?.get(&0, 0)?;
         if before == clock::now() {
             return checked(tick, ticks, before);
         }

@@ -35,29 +35,13 @@ pub(crate) use open::fresh;
 pub use open::{Opening, is_taken, open};
 pub use settle::settle;
 
-/// What was learned from a half when a packet met it.
+/// What was learned of a half, beside what it says to write, when a packet met it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Met<A> {
-    /// What to write.
-    rewrite: Rewrite<A>,
+struct Met {
     /// The flags before this packet.
     flags: FlowFlags,
-    /// A [`FlowKind`] as its number.
+    /// A [`FlowKind`](proxy_common::FlowKind) as its number.
     kind: u8,
-}
-
-impl<A: Network> Met<A> {
-    /// The key of the other half, for a packet with `key` met at `hook`.
-    #[inline(always)]
-    fn other_key(&self, hook: Hook, key: &Tuple<A>) -> Tuple<A> {
-        let Rewrite { address, port, other_port } = self.rewrite;
-        match hook {
-            Hook::Ingress => Tuple::new((address, port), (key.source, other_port), key.protocol),
-            Hook::Egress => {
-                Tuple::new((key.destination, other_port), (address, port), key.protocol)
-            }
-        }
-    }
 }
 
 impl Hook {
@@ -109,16 +93,23 @@ fn masquerade_key<A: Network>(tuple: &Tuple<A>, found: &Rewrite<A>) -> Tuple<A> 
 }
 
 /// Looks the packet's tuple up in `table` and records the packet on the half that is found, and on
-/// what is known of the client where that has a say in its next flow.
+/// what is known of the client where that has a say in its next flow. What to write goes to `found`.
 #[inline(always)]
-fn meet<A, E>(env: &E, table: FlowTable, headers: &Headers<A>, bytes: u64) -> Option<Met<A>>
+fn meet<A, E>(
+    env: &E,
+    table: FlowTable,
+    headers: &Headers<A>,
+    bytes: u64,
+    found: &mut Rewrite<A>,
+) -> Option<Met>
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
     let now = env.now();
     env.with_flow(table, &headers.tuple, |flow| {
-        let met = Met { rewrite: Rewrite::of(flow), flags: flow.flags, kind: flow.kind };
+        *found = Rewrite::of(flow);
+        let met = Met { flags: flow.flags, kind: flow.kind };
         flow.packets = flow.packets.wrapping_add(1);
         flow.bytes = flow.bytes.wrapping_add(bytes);
         let mut flags = met.flags;
@@ -138,18 +129,21 @@ where
     })
 }
 
-/// What to write into a packet of a settled flow, if it belongs to one.
+/// Whether the packet belongs to a settled flow; what to write into it then goes to `found`.
 #[inline(always)]
-pub fn follow<A, E>(env: &E, hook: Hook, headers: &Headers<A>, bytes: u64) -> Option<Rewrite<A>>
+pub fn follow<A, E>(
+    env: &E,
+    hook: Hook,
+    headers: &Headers<A>,
+    bytes: u64,
+    found: &mut Rewrite<A>,
+) -> bool
 where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let met = meet(env, hook.flows(), headers, bytes)?;
-    if headers.opens_tcp() && begins_anew(env, hook, met.flags, &headers.tuple) {
-        return None;
-    }
-    Some(met.rewrite)
+    let Some(met) = meet(env, hook.flows(), headers, bytes, found) else { return false };
+    !headers.opens_tcp() || !begins_anew(env, hook, met.flags, &headers.tuple)
 }
 
 /// Whether a SYN that met a settled half with `flags` begins another connection. If the half's has

@@ -32,13 +32,14 @@ where
     A: Network,
     E: Maps<A> + Kernel,
 {
-    let Some(met) = meet(env, hook.new_flows(), headers, bytes) else { return Verdict::PASS };
+    let Some(met) = meet(env, hook.new_flows(), headers, bytes, found) else {
+        return Verdict::PASS;
+    };
     if met.flags.contains(FlowFlags::PENDING) {
         return Verdict::MASQUERADE;
     }
-    *found = met.rewrite;
     let key = &headers.tuple;
-    let other = met.other_key(hook, key);
+    let other = found.other_key(hook, key);
     let partner = partner(env, hook, key, &other, met.flags);
     if met.flags.contains(FlowFlags::REPLY) {
         return match hook {

@@ -22,29 +22,36 @@ use super::{
 
 /// The running kernel, as a program at one hook sees it.
 pub(crate) struct Live {
-    /// The packet that a tc program was called with.
+    /// The packet that a tc program was called with; null at a socket hook.
     pub(super) skb: *mut __sk_buff,
-    /// The device that the program runs on, 0 for none.
-    pub(crate) ifindex: u32,
 }
 
 impl Live {
     /// As a tc program sees it.
     #[inline(always)]
-    pub(crate) fn at_device(skb: *mut __sk_buff, ifindex: u32) -> Self {
-        Self { skb, ifindex }
+    pub(crate) fn at_device(skb: *mut __sk_buff) -> Self {
+        Self { skb }
     }
 
     /// As a program at a socket hook sees it.
     #[inline(always)]
     pub(crate) fn at_socket() -> Self {
-        Self { skb: ptr::null_mut(), ifindex: 0 }
+        Self { skb: ptr::null_mut() }
     }
 
+    /// The device that the program runs on. Only tc programs may ask.
+    // verifier: read when it is asked for, for less stack than to keep it.
+    #[inline(always)]
+    pub(super) fn ifindex(&self) -> u32 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.skb).ifindex }
+    }
+
+    /// What the agent says of that device.
     pub(super) fn device(&self) -> Option<&Device> {
         // SAFETY: only the agent writes devices, by replacing them; a reader that meets a reused
         // element reads another device's address, as it would a moment later.
-        unsafe { DEVICES.get(self.ifindex) }
+        unsafe { DEVICES.get(self.ifindex()) }
     }
 }
 

@@ -10,7 +10,10 @@ use aya_ebpf::{
     },
 };
 use bytemuck::Pod;
+use proxy_common::{BPF_F_IPV6, KernelLacks};
 use proxy_ebpf::packet::{ChecksumKind, Covered, Packet};
+
+use super::facts::lacks;
 
 /// A socket buffer at a tc hook.
 pub(crate) struct Skb {
@@ -105,6 +108,12 @@ impl Packet for Skb {
             Covered::PseudoHeader => BPF_F_PSEUDO_HDR,
             Covered::Payload => 0,
         };
+        // The helper takes the difference from a sum that the device made over the packet
+        // (CHECKSUM_COMPLETE), as is right for IPv4, where the header checksum makes up for the
+        // address. IPv6 has none: the sum has to stay.
+        let keeps_sum = covered == Covered::PseudoHeader && family_words == 4;
+        let knows_ipv6 = !lacks(KernelLacks::CSUM_IPV6);
+        let ipv6 = if keeps_sum && knows_ipv6 { BPF_F_IPV6 } else { 0 };
         // SAFETY: the context is valid; offsets are checked by the helper. A field size of 0 says
         // that the difference is given and not the old and new value.
         let code = unsafe {
@@ -113,14 +122,12 @@ impl Packet for Skb {
                 offset as u32,
                 0,
                 u64::from(difference),
-                u64::from(mark | pseudo),
+                u64::from(mark | pseudo) | ipv6,
             )
         };
-        if covered == Covered::PseudoHeader && family_words == 4 {
-            // The helper takes the difference from a sum that the device made over the packet
-            // (CHECKSUM_COMPLETE), as is right for IPv4, where the header checksum makes up for the
-            // address. IPv6 has none: give it back. Where there is no such sum nothing happens.
-            // SAFETY: the context is valid.
+        if keeps_sum && !knows_ipv6 {
+            // SAFETY: the context is valid. Gives back what was taken; where there is no such sum
+            // nothing happens.
             let _ = unsafe { bpf_csum_update(self.skb, difference) };
         }
         succeeded(code)

@@ -56,11 +56,11 @@ pub(crate) fn run_egress<const AT: usize>(context: &TcContext) -> i32 {
 fn enter(context: &TcContext) -> Option<(Skb, Live, u32)> {
     let skb = context.skb.skb;
     // SAFETY: the context is valid while the program runs.
-    let (protocol, ifindex) = unsafe { ((*skb).protocol, (*skb).ifindex) };
+    let protocol = unsafe { (*skb).protocol };
     if is_of_vlan(skb) {
         return None;
     }
-    Some((Skb::new(skb), Live::at_device(skb, ifindex), protocol))
+    Some((Skb::new(skb), Live::at_device(skb), protocol))
 }
 
 /// Whether the packet has a VLAN tag beside it, as a device leaves it there and the kernel takes it off
@@ -109,7 +109,7 @@ fn conclude(env: &Live, verdict: Verdict) -> i32 {
         Decision::SendBack(reason) | Decision::Reject(reason) => {
             env.count(Counter::Reject(reason));
             // SAFETY: takes two numbers; sends the packet out by the device it came in by.
-            unsafe { bpf_redirect(env.ifindex, 0) as i32 }
+            unsafe { bpf_redirect(env.ifindex(), 0) as i32 }
         }
     }
 }

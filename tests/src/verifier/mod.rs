@@ -46,10 +46,10 @@ impl Variant {
     #[must_use]
     pub fn of(kernel: &Kernel) -> Vec<Self> {
         let facts = kernel.facts();
-        if facts.lacks == KernelLacks::empty() && facts.clock.is_known() {
-            vec![Self::Full, Self::Least]
-        } else {
+        if facts.lacks.contains(KernelLacks::SET_RETVAL) || !facts.clock.is_known() {
             vec![Self::Least]
+        } else {
+            vec![Self::Full, Self::Least]
         }
     }
 
@@ -57,7 +57,10 @@ impl Variant {
         let nothing = KernelFacts::nothing();
         match self {
             Self::Full => KernelFacts { clock: TickClock { epoch: 1, tick: 4_000_000 }, ..nothing },
-            Self::Least => KernelFacts { lacks: KernelLacks::SET_RETVAL, ..nothing },
+            Self::Least => KernelFacts {
+                lacks: KernelLacks::SET_RETVAL.union(KernelLacks::CSUM_IPV6),
+                ..nothing
+            },
         }
     }
 }

@@ -102,7 +102,7 @@ fn features(status: &Value) -> Result<BTreeMap<String, bool>> {
         .iter()
         .filter_map(|one| Some((one["feature"].as_str()?.to_owned(), one["present"].as_bool()?)))
         .collect();
-    for name in ["netns-cookie", "set-retval", "tcx", "ticks"] {
+    for name in ["netns-cookie", "set-retval", "tcx", "ticks", "csum-ipv6"] {
         ensure!(features.contains_key(name), "nothing is said of {name}: {features:?}");
     }
     println!("{features:?}");

@@ -27,7 +27,7 @@ const LAYERS: &[Layer] = &[
         except: &[
             "proxy-ebpf/src/main.rs",
             "proxy-ebpf/src/netns_cookie.rs",
-            "proxy-ebpf/src/ticks.rs",
+            "proxy-ebpf/src/questions.rs",
             "proxy-ebpf/src/yardstick.rs",
             "proxy-ebpf/src/kernel/",
         ],

@@ -9,7 +9,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("proxy-common/src/pod.rs", "Pod for structures that are generic over the family"),
     ("proxy-ebpf/src/main.rs", "the entry points that the kernel calls"),
     ("proxy-ebpf/src/netns_cookie.rs", "the entry point that the kernel calls"),
-    ("proxy-ebpf/src/ticks.rs", "the entry point that the kernel calls"),
+    ("proxy-ebpf/src/questions.rs", "the entry points that the kernel calls"),
     ("proxy-ebpf/src/yardstick.rs", "the entry points that the kernel calls"),
     ("proxy-ebpf/src/kernel/", "helpers of the kernel, and memory that it lends"),
     ("proxy-agent/src/datapath/syscall.rs", "bpf(2), for what aya 0.14 lacks"),
