@@ -4,7 +4,7 @@
 //! One table, [`Feature`], says what there is to ask. Called by [`crate::datapath::Datapath`], which
 //! tells the programs, and by [`crate::agent`], which tells people.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, error::Error};
 
 use aya::{
     programs::{ProgramError, ProgramType, SchedClassifier, TcAttachType},
@@ -81,7 +81,7 @@ impl Feature {
         }
     }
 
-    fn is_there(self, clock: &TickClock) -> anyhow::Result<bool> {
+    fn is_there(self, clock: &TickClock) -> Result<bool, Box<dyn Error>> {
         match self {
             Self::SetRetval => Ok(is_helper_supported(
                 ProgramType::CgroupSockAddr,
