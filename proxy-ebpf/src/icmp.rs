@@ -60,7 +60,9 @@ where
     let Some(ports) = packet.read::<Ports>(quoted.transport_at()) else { return Verdict::PASS };
     quoted.tuple.source_port = ports.source;
     quoted.tuple.destination_port = ports.destination;
-    let Some(found) = find(env, hook, &quoted.tuple.reversed()) else { return Verdict::PASS };
+    // verifier: in its place, for less stack than for both.
+    quoted.tuple = quoted.tuple.reversed();
+    let Some(found) = find(env, hook, &quoted.tuple) else { return Verdict::PASS };
     match write(packet, hook, at, headers, (quoted_at, &quoted), &found) {
         Some(()) => Verdict::TRANSLATED,
         None => Verdict::drop(DropReason::RewriteFailed),
@@ -98,7 +100,8 @@ where
     }
 }
 
-/// Rewrites the quoted packet and the address of the error that goes with it.
+/// Rewrites the quoted packet and the address of the error that goes with it. The tuple of `quoted` is
+/// that of what goes the other way.
 #[inline(always)]
 fn write<A, P>(
     packet: &mut P,
@@ -112,14 +115,14 @@ where
     A: Network,
     P: Packet,
 {
-    let old_ports =
-        Ports { source: quoted.tuple.source_port, destination: quoted.tuple.destination_port };
+    let answer = &quoted.tuple;
+    let old_ports = Ports { source: answer.destination_port, destination: answer.source_port };
     let (old, new_ports) = match hook {
         Hook::Ingress => {
-            (quoted.tuple.source, Ports { source: found.port, destination: found.other_port })
+            (answer.destination, Ports { source: found.port, destination: found.other_port })
         }
         Hook::Egress => {
-            (quoted.tuple.destination, Ports { source: found.other_port, destination: found.port })
+            (answer.source, Ports { source: found.other_port, destination: found.port })
         }
     };
     let address = Sum::ZERO.without_address(old).address(found.address);

@@ -84,8 +84,10 @@ impl Network for V6 {
         if header.version_class_label[0] >> 4 != 6 {
             return None;
         }
-        headers.tuple.source = header.source;
-        headers.tuple.destination = header.destination;
+        // By themselves: as parts of the header the compiler takes an address byte by byte.
+        let [source, destination]: [V6; 2] = packet.read(at + SOURCE)?;
+        headers.tuple.source = source;
+        headers.tuple.destination = destination;
         headers.tuple.protocol = header.next_header;
         headers.transport = offset(at) + HEADER;
         headers.identification = 0;
