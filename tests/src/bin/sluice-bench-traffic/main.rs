@@ -25,7 +25,7 @@ use lab::{
 };
 
 use load::Work;
-use modes::{CASES, Mode};
+use modes::{CASES, Case, Mode, Way};
 use report::Report;
 use world::World;
 
@@ -62,7 +62,7 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "FILE", required = true)]
     sluice: Option<PathBuf>,
     /// Four minutes at most: 1 Service, short samples, no kube-proxy in iptables mode
-    #[arg(long, conflicts_with_all = ["modes", "services", "milliseconds"])]
+    #[arg(long, conflicts_with_all = ["modes", "services", "repetitions", "milliseconds"])]
     quick: bool,
     /// Modes beside `none`
     #[arg(
@@ -75,15 +75,28 @@ pub(crate) struct Plan {
     /// Numbers of Services, beside the handful that is asked
     #[arg(long, value_delimiter = ',', value_name = "N", default_value = "1,1000,10000,30000")]
     services: Vec<u32>,
+    /// From where to where; all by default
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    ways: Vec<Way>,
+    /// What is done there; everything by default
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    works: Vec<Work>,
     /// Turns that every mode has in every case
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 15)]
     repetitions: usize,
     /// How long a sample is
-    #[arg(long, value_name = "MS", default_value_t = 500)]
+    #[arg(long, value_name = "MS", default_value_t = 400)]
     milliseconds: u64,
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+impl Plan {
+    fn wants(&self, (way, work): Case) -> bool {
+        (self.ways.is_empty() || self.ways.contains(&way))
+            && (self.works.is_empty() || self.works.contains(&work))
+    }
 }
 
 fn main() -> Result<()> {
@@ -104,6 +117,7 @@ fn measure(mut plan: Plan) -> Result<()> {
     if plan.quick {
         plan.modes.retain(|&mode| mode != Mode::KubeProxyIptables);
         plan.services = vec![1];
+        plan.repetitions = 5;
         plan.milliseconds = 150;
     }
     let mut sizes = plan.services.clone();
@@ -113,6 +127,8 @@ fn measure(mut plan: Plan) -> Result<()> {
         "--services: at most {}",
         seed::MOST
     );
+    let cases: Vec<Case> = CASES.into_iter().filter(|&case| plan.wants(case)).collect();
+    ensure!(!cases.is_empty(), "--ways, --works: no case has both");
     let mut modes = vec![Mode::None];
     modes.extend(plan.modes.iter().filter(|&&mode| mode != Mode::None));
     // Interrupts are mostly the first one's.
@@ -125,14 +141,14 @@ fn measure(mut plan: Plan) -> Result<()> {
     for &size in &sizes {
         progress.step(&format!("{size} Services: writing them and waiting for the proxies"));
         world.fill(size)?;
-        world.settle(&CASES)?;
+        world.settle(&cases)?;
         for repetition in 0..plan.repetitions {
             progress.step(&format!(
                 "{size} Services, repetition {} of {}",
                 repetition + 1,
                 plan.repetitions
             ));
-            for case in CASES {
+            for &case in &cases {
                 for turn in 0..modes.len() {
                     let mode = modes[(turn + repetition) % modes.len()];
                     let watch = stat::Watch::start(world.cpu_time()?)?;

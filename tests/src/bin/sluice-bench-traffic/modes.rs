@@ -49,7 +49,7 @@ impl fmt::Display for Mode {
 }
 
 /// From where to where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Way {
     /// From a pod to a ClusterIP, endpoint on the same node
