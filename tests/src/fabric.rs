@@ -7,6 +7,7 @@
 
 mod tun;
 mod uplink;
+mod wireguard;
 
 use std::{
     path::Path,
@@ -129,7 +130,7 @@ impl Fabric {
              address {verb} {}/{v6} dev {UPLINK} {options}",
             addresses.v4, addresses.v6
         ))?;
-        if self.uplink == Uplink::Tun {
+        if self.uplink.is_bare() {
             let lines =
                 addresses.both().map(|address| format!("route {verb} {address} dev {name}"));
             self.namespace.ip(&lines.join("\n"))?;

@@ -97,6 +97,11 @@ impl NetNs {
         self.feed("nft", &["-f", "-"], ruleset)
     }
 
+    /// Configures a WireGuard device in the namespace, as `wg setconf` does.
+    pub fn wireguard(&self, device: &str, configuration: &str) -> Result<()> {
+        self.feed("wg", &["setconf", device, "/dev/stdin"], configuration)
+    }
+
     fn feed(&self, program: &str, arguments: &[&str], lines: &str) -> Result<()> {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stderr(Stdio::piped());

@@ -5,7 +5,7 @@ use std::{env, fmt, process};
 
 use anyhow::Result;
 
-use super::{GATEWAY, Member, Relay, UPLINK};
+use super::{GATEWAY, Member, Relay, UPLINK, wireguard};
 use crate::{
     Addresses, NetNs,
     addresses::{FABRIC_PREFIX_LENGTHS, pod_cidrs},
@@ -45,11 +45,20 @@ pub enum Uplink {
     Vxlan,
     /// A layer-3-only device: packets start with the IP header.
     Tun,
+    /// The same, and every packet is encrypted on its way.
+    Wireguard,
 }
 
 impl Uplink {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Ethernet, Self::Vlan, Self::Bond, Self::Vxlan, Self::Tun];
+    pub const ALL: [Self; 6] =
+        [Self::Ethernet, Self::Vlan, Self::Bond, Self::Vxlan, Self::Tun, Self::Wireguard];
+
+    /// Whether packets have no link-layer header: then there are no neighbours, and routes end at a
+    /// device.
+    pub(super) const fn is_bare(self) -> bool {
+        matches!(self, Self::Tun | Self::Wireguard)
+    }
 
     /// Whether this kernel has such devices.
     pub fn is_available(self) -> Result<bool> {
@@ -64,6 +73,7 @@ impl Uplink {
             Self::Bond => namespace.ip("link add x type bond mode active-backup").is_ok(),
             Self::Vxlan => namespace.ip("link add x type vxlan id 1 dstport 4789").is_ok(),
             Self::Tun => crate::ioctl::make_tun(&namespace, "x").is_ok(),
+            Self::Wireguard => namespace.ip("link add x type wireguard").is_ok(),
         })
     }
 
@@ -79,7 +89,7 @@ impl Uplink {
     /// Readies the namespace of the fabric.
     pub(super) fn prepare(self, fabric: &NetNs) -> Result<()> {
         let Addresses { v4: gateway_v4, v6: gateway_v6 } = GATEWAY;
-        if self == Self::Tun {
+        if self.is_bare() {
             fabric.set_parameters(&[
                 ("ipv4/ip_forward", "1"),
                 ("ipv6/conf/all/forwarding", "1"),
@@ -144,6 +154,10 @@ impl Uplink {
                 fabric.ip(&format!("link set dev {name} up"))?;
                 return Ok(Some(relay));
             }
+            Self::Wireguard => {
+                wireguard::connect(fabric, name, host, UPLINK)?;
+                fabric.ip(&format!("link set dev {name} up"))?;
+            }
         }
         Ok(None)
     }
@@ -151,7 +165,7 @@ impl Uplink {
     /// Lines of `ip` for a member's way to everywhere else.
     pub(super) fn default_routes(self) -> String {
         match self {
-            Self::Tun => {
+            Self::Tun | Self::Wireguard => {
                 format!("route add 0.0.0.0/0 dev {UPLINK}\nroute add ::/0 dev {UPLINK}\n")
             }
             _ => format!(
@@ -174,7 +188,7 @@ impl Uplink {
                 new.namespace.ip(&lines)
             }
             Self::Vxlan => introduce_to_overlay(new, others),
-            Self::Tun => {
+            Self::Tun | Self::Wireguard => {
                 let own = new.addresses.both().map(|address| address.to_string());
                 let prefixes = own
                     .iter()
@@ -195,7 +209,7 @@ impl Uplink {
         members: &[Member],
     ) -> Result<()> {
         let clients = members.iter().filter(|member| member.node.is_none());
-        if self == Self::Tun {
+        if self.is_bare() {
             // A table for outside hosts alone: a packet that a node sends there doesn't come back.
             let mut lines = String::new();
             for prefix in prefixes {
@@ -269,6 +283,7 @@ impl fmt::Display for Uplink {
             Self::Bond => "bond",
             Self::Vxlan => "vxlan",
             Self::Tun => "tun",
+            Self::Wireguard => "wireguard",
         })
     }
 }

@@ -28,6 +28,7 @@ places![
     ptp_pods_vxlan_overlay_packet_path: Ptp Vxlan Packet,
     bridge_pods_vxlan_overlay_socket_path: Bridge Vxlan Socket,
     routed_pods_tun_uplinks_packet_path: Routed Tun Packet,
+    routed_pods_wireguard_uplinks_packet_path: Routed Wireguard Packet,
     ptp_pods_vlan_uplinks_packet_path: Ptp Vlan Packet,
     ptp_pods_bond_uplinks_packet_path: Ptp Bond Packet,
 ];

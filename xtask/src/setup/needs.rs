@@ -103,6 +103,12 @@ const NEEDS: &[Need] = &[
         purpose: Purpose::Test,
     },
     Need {
+        what: "wg, for WireGuard devices in the lab",
+        sign: Sign::Program("wg"),
+        packages: &["wireguard-tools"],
+        purpose: Purpose::Test,
+    },
+    Need {
         what: "QEMU, to boot other kernels",
         sign: Sign::Program("qemu-system-x86_64"),
         packages: &["qemu-system-x86"],

@@ -19,7 +19,7 @@ use crate::{process, setup, workspace};
 const INIT: &str = include_str!("init.sh");
 
 /// Programs of this machine that tests run.
-const PROGRAMS: &[&str] = &["bpftool", "bridge", "ip", "nft", "tcpdump"];
+const PROGRAMS: &[&str] = &["bpftool", "bridge", "ip", "nft", "tcpdump", "wg"];
 
 /// What busybox is called as. `modprobe` is what the kernel calls when it misses a module.
 const APPLETS: &[&str] =

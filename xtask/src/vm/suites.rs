@@ -25,7 +25,11 @@ const SMOKE: Suite = Suite { name: "lab", executable: "stories", filters: &["smo
 const UPLINKS: Suite = Suite {
     name: "uplinks",
     executable: "stories",
-    filters: &["rows_everywhere::ptp_pods_vlan_uplinks", "rows_everywhere::ptp_pods_bond_uplinks"],
+    filters: &[
+        "rows_everywhere::ptp_pods_vlan_uplinks",
+        "rows_everywhere::ptp_pods_bond_uplinks",
+        "rows_everywhere::routed_pods_wireguard_uplinks",
+    ],
 };
 
 /// What `cargo xtask test` runs on the oldest kernel: three or four minutes.
@@ -47,6 +51,7 @@ pub(crate) const THOROUGH: &[Suite] = &[
             "lab_itself::pods_of_two_nodes_talk_over_every_uplink",
             "rows_everywhere::ptp_pods_vlan_uplinks",
             "rows_everywhere::ptp_pods_bond_uplinks",
+            "rows_everywhere::routed_pods_wireguard_uplinks",
             "agent_gone::",
             "operator::cleanup_removes",
         ],
