@@ -42,21 +42,38 @@ where
     let bytes = u64::from(packet.length()).saturating_sub(at as u64);
     // verifier: one place for what is found, wherever it is found.
     let mut found = Rewrite::default();
-    if flow::follow(env, HOOK, &headers, bytes, &mut found) {
-        // What to write is known.
-    } else if headers.is_past_opening(packet.length()) {
-        return Verdict::PASS;
-    } else {
-        let verdict = match flow::follow_new(env, HOOK, &headers, bytes, &mut found) {
-            Verdict::MASQUERADE => masquerade::resolve(env, &headers.tuple, &mut found),
-            Verdict::SETTLE => flow::settle(env, HOOK, &headers.tuple),
-            decided => decided,
-        };
+    if !flow::follow(env, HOOK, &headers, bytes, &mut found) {
+        let is_late = headers.is_past_opening(packet.length());
+        let verdict = first_packet(env, is_late, &headers, bytes, &mut found);
         if verdict != Verdict::TRANSLATED {
             return verdict;
         }
     }
     rewrite(packet, HOOK, at, &headers, &found)
+}
+
+/// What becomes of a packet that belongs to no settled flow; `is_late` says that it can't be one that
+/// opens a flow or answers such a one. [`Verdict::TRANSLATED`]: `found` says what to write.
+#[inline(always)]
+fn first_packet<A, E>(
+    env: &E,
+    is_late: bool,
+    headers: &Headers<A>,
+    bytes: u64,
+    found: &mut Rewrite<A>,
+) -> Verdict
+where
+    A: Network,
+    E: Maps<A> + Kernel,
+{
+    if is_late {
+        return Verdict::PASS;
+    }
+    match flow::follow_new(env, HOOK, headers, bytes, found) {
+        Verdict::MASQUERADE => masquerade::resolve(env, &headers.tuple, found),
+        Verdict::SETTLE => flow::settle(env, HOOK, &headers.tuple),
+        decided => decided,
+    }
 }
 
 /// Whether source and destination may be backends' addresses: an answer comes from one, what is
