@@ -99,7 +99,7 @@ impl NetNs {
 
     /// Configures a WireGuard device in the namespace, as `wg setconf` does.
     pub fn wireguard(&self, device: &str, configuration: &str) -> Result<()> {
-        self.feed("wg", &["setconf", device, "/dev/stdin"], configuration)
+        self.feed("wg", &["setconf", device, "/proc/self/fd/0"], configuration)
     }
 
     fn feed(&self, program: &str, arguments: &[&str], lines: &str) -> Result<()> {
