@@ -33,6 +33,9 @@ const RANGES: [&str; 10] = [
 /// free at once.
 pub(crate) const NODE_PORTS: RangeInclusive<u64> = 20_000..=59_999;
 
+/// How many of them a Service may use: one for each of its ports, and the last for its health.
+const NODE_PORTS_EACH: u64 = 4;
+
 /// The number of the Service `name`.
 pub(super) fn number(name: &str) -> Option<usize> {
     name.strip_prefix("service-")?.parse().ok()
@@ -139,13 +142,13 @@ fn expose(random: &mut Random, number: usize, used: u64, spec: &mut Value) {
     if without {
         spec["allocateLoadBalancerNodePorts"] = false.into();
     }
-    let base = 10 * used + NODE_PORTS.start();
+    let base = NODE_PORTS_EACH * used + NODE_PORTS.start();
     let checked = kind == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local";
     if !checked {
         spec.as_object_mut().map(|spec| spec.remove("healthCheckNodePort"));
     } else if spec["healthCheckNodePort"].is_null() {
-        // The server would take one that a Service is to ask for later. None of `port`s ends with 9.
-        spec["healthCheckNodePort"] = (base + 9).into();
+        // The server would take one that a Service is to ask for later.
+        spec["healthCheckNodePort"] = (base + NODE_PORTS_EACH - 1).into();
     }
     if kind != "ClusterIP" && !without {
         // The server's own choice runs into duplicates where two protocols share a number.
@@ -178,7 +181,7 @@ fn ports(random: &mut Random, number: usize) -> Value {
     ports.into()
 }
 
-/// Port `index` of the Service `number`.
+/// Port `index` of the Service `number`; its last digit is the index.
 pub(super) fn port(number: usize, index: usize) -> usize {
     1000 + 10 * number + index
 }
