@@ -99,12 +99,15 @@ fn turns_and_open_flows_are_counted<A: KernelFamily>() -> Result<()> {
     }
     assert_eq!(kernel.turns()?.get(&4000), Some(&40));
     let mut kernel = uplink_of::<A>(&by(Algorithm::LeastConnections))?;
-    for port in 1..=200 {
+    for port in 1..=1000 {
         kernel.run(Ingress, &udp((outside::<A>().0, port), frontend).packet())?;
     }
     let open = kernel.open_flows::<A>(1000)?;
-    assert_eq!(open.values().sum::<u32>(), 200);
-    assert!(open.values().all(|count| (7..=13).contains(count)), "{open:?}");
+    assert_eq!((open.len(), open.values().sum::<u32>()), (20, 1000));
+    // The variance of the better of two picks is about 1 (in 6,000 simulated runs at most 3.4), of one
+    // pick 45 (in 3,000 at least 12).
+    let squares: u32 = open.values().map(|count| count.abs_diff(50).pow(2)).sum();
+    assert!(squares < 8 * 20, "{open:?}");
     // The same client, the same endpoint, whoever asks.
     let one = uplink_of::<A>(&by(Algorithm::Maglev))?;
     let other = uplink_of::<A>(&by(Algorithm::Maglev))?;

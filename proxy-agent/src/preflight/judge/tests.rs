@@ -70,6 +70,7 @@ fn a_machine_where_nothing_is_in_the_way_is_ready_and_every_check_is_told() {
             "kernel-features",
             "kernel-features",
             "kernel-features",
+            "kernel-features",
             "capabilities",
             "cgroup",
             "bpffs",
