@@ -105,11 +105,16 @@ impl Seen {
         is_icmp.then_some((kind, code))
     }
 
-    /// The packet that an ICMP error is about, as far as it is quoted.
+    /// The packet that an ICMP error is about, as far as it is quoted. No other message quotes one:
+    /// neighbours may look for each other at any time.
     #[must_use]
     pub fn quoted(&self) -> Option<&[u8]> {
-        self.icmp()?;
-        self.segment().get(8..)
+        let (kind, _) = self.icmp()?;
+        // RFC 4443 §2.1: errors are below 128. RFC 792: unreachable, redirect, time exceeded, parameter
+        // problem.
+        let quotes =
+            if self.source.is_ipv6() { kind < 128 } else { matches!(kind, 3 | 5 | 11 | 12) };
+        self.segment().get(8..).filter(|_| quotes)
     }
 
     /// Whether the checksums of IPv4 and of layer 4 hold. Between namespaces of one kernel a socket's
