@@ -21,7 +21,8 @@ use crate::{
 
 /// How long a client waits unless a story says otherwise.
 pub(crate) const PATIENCE_MS: u64 = 10_000;
-/// How long the harness waits for the probe's report: longer than any client does.
+/// How long the harness waits for the probe's report: longer than any client does, and than bulk takes
+/// through WireGuard where there is no KVM.
 const REPORT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// A probe that does requests, one after the other.
