@@ -44,8 +44,8 @@ use crate::{
         kernel::{Finding, Kernel},
         map::MapError,
         netns_cookie::{self, NetnsCookieError},
+        object::Rejected,
         pins::Pins,
-        program::{DeviceProgram, SocketProgram},
     },
     devices::{self, attach::Attacher, attach::PruneError},
     events::Notices,
@@ -345,13 +345,6 @@ fn report_kernel(kernel: &Kernel) {
 
 /// Says which programs are missing. Only when all are, there is nothing to run.
 fn report_rejected(datapath: &Datapath) -> Result<(), AgentError> {
-    for rejected in datapath.rejected() {
-        tracing::error!(
-            program = rejected.program,
-            "the kernel refuses a program; the others run without it: {}",
-            rejected.reason,
-        );
-    }
-    let all = SocketProgram::ALL.len() + DeviceProgram::ALL.len();
-    if datapath.rejected().len() >= all { Err(AgentError::NoPrograms) } else { Ok(()) }
+    datapath.rejected().iter().for_each(Rejected::log);
+    if datapath.is_refused() { Err(AgentError::NoPrograms) } else { Ok(()) }
 }

@@ -191,7 +191,10 @@ impl Work {
                         let _ = progress.send(Progress::Armed);
                     }
                     Command::Arm => {}
-                    Command::Devices(snapshot) => self.snapshot = Some(snapshot),
+                    Command::Devices(snapshot) => {
+                        self.load_layer3(&snapshot);
+                        self.snapshot = Some(snapshot);
+                    }
                     Command::Prepare(rooms) => {
                         let _ = progress.send(Progress::Prepared(self.prepare(&rooms)));
                     }
@@ -218,6 +221,18 @@ impl Work {
                 if attacher.is_complete() {
                     let _ = progress.send(Progress::Complete(attacher.attached()));
                 }
+            }
+        }
+    }
+
+    /// Loads the programs for devices without Ethernet headers, if there is one. Mostly that is before
+    /// programs may be attached, while the cluster's objects are being listed.
+    fn load_layer3(&mut self, snapshot: &Snapshot) {
+        let is_needed = snapshot.devices.iter().any(|device| !device.ethernet);
+        if is_needed && !self.parts.shadow {
+            // It is tried again, and told, when the device is to be attached.
+            if let Err(error) = self.parts.datapath.load_layer3() {
+                tracing::debug!("programs for devices without Ethernet headers: {error}");
             }
         }
     }
@@ -293,6 +308,10 @@ impl Work {
             }
             texts.push(text);
         }
-        self.parts.state.update(|live| live.devices = texts);
+        let rejected = self.parts.datapath.rejected().to_vec();
+        self.parts.state.update(|live| {
+            live.devices = texts;
+            live.rejected = rejected;
+        });
     }
 }

@@ -15,13 +15,16 @@ use super::{
     moving::MoveError,
     object::{self, ObjectError, Programs, Room},
     pins::{next_map, old_map},
+    program::Selection,
 };
 
 /// Larger maps, empty, and programs that use them.
 #[derive(Debug)]
 pub struct Prepared {
     programs: Programs,
-    maps: Vec<&'static str>,
+    /// Whether those for devices without Ethernet headers are among them.
+    layer3: bool,
+    rooms: BTreeMap<&'static str, u32>,
 }
 
 impl Datapath {
@@ -38,27 +41,43 @@ impl Datapath {
     }
 
     fn try_prepare(&self, rooms: &BTreeMap<&'static str, u32>) -> Result<Prepared, DatapathError> {
-        let directory = self.pins.maps();
-        let mut maps = Vec::with_capacity(MAPS.len());
-        for spec in MAPS {
-            let pin = directory.join(spec.name);
-            let (room, pin) = match rooms.get(spec.name) {
-                Some(room) => (*room, next_map(&directory, spec.name)),
-                None => {
-                    let failed =
-                        |source| ObjectError::Pin { map: spec.name, path: pin.clone(), source };
-                    (copy::open(&pin).map_err(failed)?.1.max_entries, pin)
-                }
-            };
-            maps.push(Room { map: spec.name, room, pin });
-        }
         self.forget(rooms.keys());
-        let programs = object::load(&maps, &self.facts)?;
+        let selection = if self.layer3 { Selection::All } else { Selection::WithoutLayer3 };
+        let programs = self.load_again(rooms, selection)?;
+        Ok(Prepared { programs, layer3: self.layer3, rooms: rooms.clone() })
+    }
+
+    /// Loads programs that use the larger maps. What the kernel took before it has to take again.
+    fn load_again(
+        &self,
+        larger: &BTreeMap<&'static str, u32>,
+        selection: Selection,
+    ) -> Result<Programs, DatapathError> {
+        let programs = object::load(&self.rooms(larger)?, &self.facts, selection)?;
         let before = |program: &str| self.programs.get(program).is_some();
         if let Some(refused) = programs.rejected().iter().find(|it| before(&it.program)) {
             return Err(DatapathError::RefusedAgain(refused.clone()));
         }
-        Ok(Prepared { programs, maps: rooms.keys().copied().collect() })
+        Ok(programs)
+    }
+
+    /// Every map: as it is pinned, or, if it is one of `larger`, as the one that is to replace it.
+    pub(super) fn rooms(
+        &self,
+        larger: &BTreeMap<&'static str, u32>,
+    ) -> Result<Vec<Room>, ObjectError> {
+        let directory = self.pins.maps();
+        let room = |map: &'static str| {
+            if let Some(room) = larger.get(map) {
+                return Ok(Room { map, room: *room, pin: next_map(&directory, map) });
+            }
+            let pin = directory.join(map);
+            match copy::open(&pin) {
+                Ok((_, info)) => Ok(Room { map, room: info.max_entries, pin }),
+                Err(source) => Err(ObjectError::Pin { map, path: pin, source }),
+            }
+        };
+        MAPS.iter().map(|spec| room(spec.name)).collect()
     }
 
     /// Has the larger maps take the place of the smaller ones, with what they hold, and the programs
@@ -71,15 +90,20 @@ impl Datapath {
     /// # Errors
     /// Before anything was replaced: when a map can't be copied. The maps stay as they were then.
     pub fn grow(&mut self, prepared: Prepared) -> Result<(), DatapathError> {
-        let Prepared { programs, maps } = prepared;
+        let Prepared { mut programs, layer3, rooms } = prepared;
         let directory = self.pins.maps();
-        for map in &maps {
-            if let Err(error) = self.fill_next(map) {
-                self.forget(maps.iter());
-                return Err(error.into());
+        let ready = self.fill_all(&rooms).and_then(|()| {
+            // The first device that needs them may have come meanwhile.
+            if self.layer3 && !layer3 {
+                programs.extend(self.load_again(&rooms, Selection::Layer3)?);
             }
+            Ok(())
+        });
+        if ready.is_err() {
+            self.forget(rooms.keys());
+            return ready;
         }
-        for map in &maps {
+        for map in rooms.keys() {
             let (pin, next) = (directory.join(map), next_map(&directory, map));
             let failed = |source| ObjectError::Pin { map, path: next.clone(), source };
             fs::rename(&pin, old_map(&directory, map)).map_err(failed)?;
@@ -88,11 +112,15 @@ impl Datapath {
         self.programs = programs;
         self.switch()?;
         std::thread::sleep(PROGRAMS_END);
-        for map in &maps {
+        for map in rooms.keys() {
             let path = old_map(&directory, map);
             remove(&path).map_err(|source| DatapathError::Directory { path, source })?;
         }
         Ok(())
+    }
+
+    fn fill_all(&self, rooms: &BTreeMap<&'static str, u32>) -> Result<(), DatapathError> {
+        Ok(rooms.keys().try_for_each(|map| self.fill_next(map))?)
     }
 
     fn fill_next(&self, map: &'static str) -> Result<(), MoveError> {

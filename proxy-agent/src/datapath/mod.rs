@@ -13,6 +13,7 @@ mod copy;
 mod growing;
 pub mod inspect;
 pub mod kernel;
+mod layer3;
 mod layouts;
 pub mod links;
 pub mod map;
@@ -51,7 +52,7 @@ use self::{
     moving::{MoveError, Moving},
     object::{ObjectError, Programs, Rejected},
     pins::{Pins, device_pin, parse_device_pin},
-    program::{DeviceProgram, Direction, SocketProgram},
+    program::{DeviceProgram, Direction, Selection, SocketProgram},
     sizes::Sizes,
 };
 use crate::host::clock;
@@ -148,6 +149,8 @@ impl DatapathError {
 pub struct Datapath {
     pins: Pins,
     programs: Programs,
+    /// Those for devices without Ethernet headers were loaded as well, see [`layer3`].
+    layer3: bool,
     hook: DeviceHook,
     /// What programs are told about the kernel.
     facts: KernelFacts,
@@ -176,13 +179,16 @@ impl Datapath {
         }
         let facts = kernel.facts();
         let (rooms, mut moving) = Moving::plan(&pins, sizes)?;
-        let filled = object::load(&rooms, &facts)
+        // What is to be replaced in place needs its successor at once.
+        let layer3 = moving.is_needed() || layer3::is_listed(&pins);
+        let selection = if layer3 { Selection::All } else { Selection::WithoutLayer3 };
+        let filled = object::load(&rooms, &facts, selection)
             .map_err(DatapathError::from)
             .and_then(|programs| Ok((programs, moving.fill()?)));
         let (programs, ()) = filled.inspect_err(|_| moving.undo())?;
         let complete = moving.is_complete();
         let moving = moving.is_needed().then_some(moving);
-        Ok(Self { pins, programs, hook, facts, moving, complete })
+        Ok(Self { pins, programs, layer3, hook, facts, moving, complete })
     }
 
     /// Has every program that an earlier agent attached replaced by its successor, in place, where
@@ -228,6 +234,12 @@ impl Datapath {
         self.programs.rejected()
     }
 
+    /// Whether the kernel took none of the programs.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.programs.is_empty()
+    }
+
     /// The kernel's ids of the programs that it took.
     #[must_use]
     pub fn program_ids(&self) -> Vec<u32> {
@@ -268,6 +280,9 @@ impl Datapath {
         device: &Device,
         direction: Direction,
     ) -> Result<(), DatapathError> {
+        if !device.ethernet {
+            self.load_layer3()?;
+        }
         let name = DeviceProgram { direction, ethernet: device.ethernet }.name();
         let fd = self.programs.get(name).ok_or(DatapathError::Refused(name))?;
         let pin = device_pin(device.ifindex, direction);

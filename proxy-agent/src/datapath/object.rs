@@ -21,6 +21,7 @@ use proxy_common::{KERNEL_FACTS, KernelFacts, layout::MAPS};
 
 use super::{
     pinned::Shape,
+    program::Selection,
     sizes::Sizes,
     syscall::{self, ProgramInfo},
 };
@@ -75,6 +76,17 @@ pub struct Rejected {
     pub reason: String,
 }
 
+impl Rejected {
+    /// Tells the operator.
+    pub(crate) fn log(&self) {
+        tracing::error!(
+            program = self.program,
+            "the kernel refuses a program; the others run without it: {}",
+            self.reason,
+        );
+    }
+}
+
 /// The programs that were loaded.
 #[derive(Debug, Default)]
 pub struct Programs {
@@ -87,6 +99,12 @@ impl Programs {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<BorrowedFd<'_>> {
         self.loaded.get(name).map(AsFd::as_fd)
+    }
+
+    /// These as well.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.loaded.extend(others.loaded);
+        self.rejected.extend(others.rejected);
     }
 
     fn enter(&mut self, name: &str, result: Result<OwnedFd, ProgramError>) {
@@ -136,12 +154,16 @@ pub(super) struct Room {
     pub(super) pin: PathBuf,
 }
 
-/// Creates the maps, or adopts those that are pinned, and loads the programs, which are
+/// Creates the maps, or adopts those that are pinned, and loads the programs of `selection`, which are
 /// told `facts`.
 ///
 /// # Errors
 /// See [`ObjectError`]. A program that is refused is no error, see [`Programs::rejected`].
-pub(super) fn load(maps: &[Room], facts: &KernelFacts) -> Result<Programs, ObjectError> {
+pub(super) fn load(
+    maps: &[Room],
+    facts: &KernelFacts,
+    selection: Selection,
+) -> Result<Programs, ObjectError> {
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::DEBUG);
     loader.override_global(KERNEL_FACTS, bytemuck::bytes_of(facts), true);
@@ -150,7 +172,7 @@ pub(super) fn load(maps: &[Room], facts: &KernelFacts) -> Result<Programs, Objec
         loader.map_pin_path(map, pin.clone());
     }
     let mut object = loader.load(OBJECT).map_err(|error| ObjectError::Load(Box::new(error)))?;
-    Ok(load_programs(&mut object))
+    Ok(load_programs(&mut object, selection))
 }
 
 /// Has the kernel verify the programs, with maps that are pinned nowhere, as small as they may be.
@@ -168,15 +190,16 @@ pub(super) fn verify(facts: &KernelFacts) -> Result<Vec<Rejected>, ObjectError> 
         loader.map_max_entries(spec.name, sizes.of(spec));
     }
     let mut object = loader.load(OBJECT).map_err(|error| ObjectError::Load(Box::new(error)))?;
-    Ok(load_programs(&mut object).rejected)
+    Ok(load_programs(&mut object, Selection::All).rejected)
 }
 
 /// Loads the programs on as many threads as there are CPUs: the verifier takes a while for the large
 /// ones.
-fn load_programs(object: &mut Ebpf) -> Programs {
+fn load_programs(object: &mut Ebpf, selection: Selection) -> Programs {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     // The large ones first, which are those at devices.
-    let mut waiting: Vec<(&str, &mut Program)> = object.programs_mut().collect();
+    let programs = object.programs_mut().filter(|(name, _)| selection.contains(name));
+    let mut waiting: Vec<(&str, &mut Program)> = programs.collect();
     waiting.sort_by_key(|(_, program)| matches!(program, Program::SchedClassifier(_)));
     let waiting = Mutex::new(waiting);
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();

@@ -155,3 +155,45 @@ impl DeviceProgram {
         }
     }
 }
+
+/// Which programs of the object are to be loaded.
+///
+/// Few nodes have a device without Ethernet headers, and the verifier takes as long for its two
+/// programs as for all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Selection {
+    All,
+    /// Those at devices without Ethernet headers.
+    Layer3,
+    /// All but these.
+    WithoutLayer3,
+}
+
+impl Selection {
+    /// Whether the program of that name is to be loaded.
+    pub(super) fn contains(self, name: &str) -> bool {
+        let is_layer3 = || DeviceProgram::ALL.iter().any(|it| !it.ethernet && it.name() == name);
+        match self {
+            Self::All => true,
+            Self::Layer3 => is_layer3(),
+            Self::WithoutLayer3 => !is_layer3(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DeviceProgram, Selection, SocketProgram};
+
+    #[test]
+    fn every_program_is_loaded_at_once_or_late() {
+        let devices = DeviceProgram::ALL.iter().map(|program| program.name());
+        let sockets = SocketProgram::ALL.iter().map(|program| program.name());
+        for name in devices.chain(sockets) {
+            let late = matches!(name, "ingress_l3" | "egress_l3");
+            assert_eq!(Selection::Layer3.contains(name), late, "{name}");
+            assert_eq!(Selection::WithoutLayer3.contains(name), !late, "{name}");
+            assert!(Selection::All.contains(name), "{name}");
+        }
+    }
+}

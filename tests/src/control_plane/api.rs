@@ -1,7 +1,11 @@
 //! Requests to an API server, from a thread in its network namespace, so that the harness needs no
 //! way into the lab.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -110,6 +114,23 @@ impl Api {
         self.each(objects, |object| {
             request(Method::PUT, &paths(object)?.1, "application/json", object)
         })
+    }
+
+    /// Waits until the server's watch cache has `object` as it is in etcd now: until then no watcher is
+    /// told of it.
+    pub fn until_watched(&self, object: &Value, patience: Duration) -> Result<()> {
+        let path = paths(object)?.1;
+        let stored = self.request(Method::GET, &path, "", &Value::Null)?;
+        let version = stored["metadata"]["resourceVersion"].as_str().context("no version")?;
+        let cached = format!("{path}?resourceVersion={version}");
+        let deadline = Instant::now() + patience;
+        // The server itself waits for some seconds, and then asks to be asked again.
+        while let Err(error) = self.request(Method::GET, &cached, "", &Value::Null) {
+            if Instant::now() >= deadline {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Gives objects the status that they have here.

@@ -18,7 +18,7 @@ use rtnetlink::{
 use super::super::facts::{DeviceNeighbour, Hooks};
 use crate::{
     datapath::{
-        probe::{self, Attached, CgroupHook, Probe},
+        probe::{self, Attached, Probe},
         program::{Direction, SocketProgram},
     },
     devices::{self, selector::Selector},
@@ -27,24 +27,25 @@ use crate::{
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    neighbours: Vec<DeviceNeighbour>,
+    /// The programs at the devices, ours among them.
+    programs: Vec<DeviceNeighbour>,
     /// Bridges that have a workload at a port.
     pub(super) bridges: Vec<String>,
     unknown: Option<String>,
 }
 
-/// Looks at the devices; `own` are the programs that are ours.
-pub(super) fn look(selector: &Selector, own: &[u32]) -> Found {
+/// Looks at the devices.
+pub(super) fn look(selector: &Selector) -> Found {
     let looked = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(list(selector, own)));
+        .and_then(|runtime| runtime.block_on(list(selector)));
     looked.unwrap_or_else(|unknown| Found { unknown: Some(unknown), ..Found::default() })
 }
 
-async fn list(selector: &Selector, own: &[u32]) -> Result<Found, String> {
+async fn list(selector: &Selector) -> Result<Found, String> {
     let devices = devices::watch::look(selector).await.map_err(|error| error.to_string())?;
     let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);
@@ -55,23 +56,21 @@ async fn list(selector: &Selector, own: &[u32]) -> Result<Found, String> {
         .filter(|device| device.role == DeviceRole::Workload)
         .map(|device| device.ifindex)
         .collect();
-    let mut neighbours = Vec::new();
+    let mut programs = Vec::new();
     for device in &devices {
         for direction in Direction::ALL {
             let tcx = probe::tcx_programs(device.ifindex, direction).unwrap_or_default();
             let filters = filters(&handle, device.ifindex, direction).await;
             let tcx = tcx.into_iter().map(|program| ("tcx", program));
             let filters = filters.into_iter().map(|program| ("clsact", program));
-            neighbours.extend(tcx.chain(filters).filter(|(_, it)| !own.contains(&it.id)).map(
-                |(by, Attached { id, name })| {
-                    let device = device.name.clone();
-                    DeviceNeighbour { device, direction, by, id, name }
-                },
-            ));
+            programs.extend(tcx.chain(filters).map(|(by, Attached { id, name })| {
+                let device = device.name.clone();
+                DeviceNeighbour { device, direction, by, id, name }
+            }));
         }
     }
     connection.abort();
-    Ok(Found { neighbours, bridges: bridges(&links, &workloads), unknown: None })
+    Ok(Found { programs, bridges: bridges(&links, &workloads), unknown: None })
 }
 
 /// Filters of clsact with a BPF program. A device without the qdisc has none.
@@ -133,21 +132,28 @@ fn bridges(links: &[LinkMessage], workloads: &[u32]) -> Vec<String> {
 }
 
 /// What is at the hooks: those of the devices that were found, and those of `cgroup`.
-pub(super) fn hooks(found: &Found, cgroup: Option<&OwnedFd>, own: &[u32]) -> Hooks {
+pub(super) fn hooks(found: &Found, cgroup: Option<&OwnedFd>) -> Hooks {
     let at = |program: SocketProgram, cgroup: &OwnedFd| {
         let looked = probe::cgroup_hook(cgroup.as_fd(), program);
-        let looked = looked.map_err(|error| Probe::of(&error)).map(|hook| CgroupHook {
-            programs: hook.programs.into_iter().filter(|it| !own.contains(&it.id)).collect(),
-            ..hook
-        });
-        (program, looked)
+        (program, looked.map_err(|error| Probe::of(&error)))
     };
     let programs = SocketProgram::ALL.into_iter();
     Hooks {
         cgroup: cgroup
             .map(|cgroup| programs.map(|program| at(program, cgroup)).collect())
             .unwrap_or_default(),
-        devices: found.neighbours.clone(),
+        devices: found.programs.clone(),
         unknown: found.unknown.clone(),
     }
+}
+
+/// `hooks` without the programs that are ours.
+pub(super) fn of_others(mut hooks: Hooks, own: &[u32]) -> Hooks {
+    for (_, hook) in &mut hooks.cgroup {
+        if let Ok(hook) = hook {
+            hook.programs.retain(|program| !own.contains(&program.id));
+        }
+    }
+    hooks.devices.retain(|program| !own.contains(&program.id));
+    hooks
 }

@@ -52,12 +52,15 @@ pub fn look(options: &Options, verifier: Verifier) -> Facts {
     };
     let (places, cgroup) = kernel::places(options);
     let helpers = if may_load { probe::probe_helpers() } else { Vec::new() };
-    let devices = devices::look(&options.devices, &own);
+    let devices = devices::look(&options.devices);
+    let hooks = devices::hooks(&devices, cgroup.as_ref());
+    // An agent may have attached some of them meanwhile.
+    own.extend(probe::own_programs(&pins));
     Facts {
         kernel: kernel::kernel(features),
         capabilities,
         places: Places { cgroup: places.0, bpffs: places.1 },
-        hooks: devices::hooks(&devices, cgroup.as_ref(), &own),
+        hooks: devices::of_others(hooks, &own),
         helpers,
         programs,
         kube_proxy: kube_proxy(),

@@ -27,6 +27,7 @@ enum Quantity {
     ChangeCpu,
     StormRate,
     StormCpus,
+    StormServer,
     StormBehind,
     StormLag,
     StormPeakMemory,
@@ -47,6 +48,7 @@ impl Quantity {
             Self::ChangeCpu => ("change: CPU time", "ms"),
             Self::StormRate => ("storm: changes a second", ""),
             Self::StormCpus => ("storm: CPUs", ""),
+            Self::StormServer => ("storm: last change to the API server's cache", "s"),
             Self::StormBehind => ("storm: last change to traffic", "s"),
             Self::StormLag => ("storm: lag at most", "s"),
             Self::StormPeakMemory => ("storm: memory at most", "MiB"),
@@ -56,7 +58,7 @@ impl Quantity {
 
     /// Whether a ratio says something.
     const fn compares(self) -> bool {
-        !matches!(self, Self::MapWrites | Self::StormRate | Self::StormEqual)
+        !matches!(self, Self::MapWrites | Self::StormRate | Self::StormServer | Self::StormEqual)
     }
 }
 
@@ -119,6 +121,7 @@ impl Report {
     pub(crate) fn storm(&mut self, kind: Kind, size: u32, sample: storm::Sample) {
         self.push(Quantity::StormRate, size, kind, sample.rate);
         self.push(Quantity::StormCpus, size, kind, sample.cpus);
+        self.push(Quantity::StormServer, size, kind, sample.server);
         self.push(Quantity::StormBehind, size, kind, sample.behind);
         self.push(Quantity::StormLag, size, kind, sample.lag);
         self.push(Quantity::StormPeakMemory, size, kind, sample.peak);

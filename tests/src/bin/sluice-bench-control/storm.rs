@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    thread,
+    slice, thread,
     time::{Duration, Instant},
 };
 
@@ -33,6 +33,9 @@ pub(crate) struct Sample {
     pub(crate) rate: f64,
     /// CPUs that the proxy took meanwhile.
     pub(crate) cpus: f64,
+    /// Seconds from the last change to the API server's having read it back from etcd, behind all that
+    /// the storm had written: no watcher is told before.
+    pub(crate) server: f64,
     /// Seconds from the last change to its being served.
     pub(crate) behind: f64,
     /// The largest lag that the agent told of, in seconds.
@@ -76,10 +79,12 @@ pub(crate) fn measure(
     }
     let (took, spent) = (started.elapsed(), running.cpu()?.saturating_sub(cpu));
     progress.step(&format!("{}: until the storm is over", running.kind));
-    let (slice, server) = world.swap();
+    let (change, answering) = world.swap();
     let called = Instant::now();
-    world.plane.api().replace(&[slice])?;
-    let behind = prober.until(server, PATIENCE)?.saturating_duration_since(called);
+    world.plane.api().replace(slice::from_ref(&change))?;
+    world.plane.api().until_watched(&change, PATIENCE)?;
+    let server = called.elapsed();
+    let behind = prober.until(answering, PATIENCE)?.saturating_duration_since(called);
     drop(prober);
     running.until_idle()?;
     let equal = match running.kind {
@@ -89,6 +94,7 @@ pub(crate) fn measure(
     Ok(Sample {
         rate: f64::from(made) / took.as_secs_f64(),
         cpus: spent.as_secs_f64() / took.as_secs_f64(),
+        server: server.as_secs_f64(),
         behind: behind.as_secs_f64(),
         lag,
         peak: running.memory()?.1,
