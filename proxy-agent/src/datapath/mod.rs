@@ -7,6 +7,7 @@
 //! **Architecture invariant:** a hook that has a program is never without one until `cleanup`: links
 //! are updated, filters replaced, never detached first.
 
+mod array_memory;
 pub mod cleanup;
 pub mod clsact;
 mod copy;

@@ -9,7 +9,10 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use super::syscall::{self, BatchAttr, Command, ElementAttr, MapInfo};
+use super::{
+    array_memory::ArrayMemory,
+    syscall::{self, BatchAttr, Command, ElementAttr, MapInfo},
+};
 
 /// Elements in one batch call: enough to make the call itself cheap, little enough for its buffers
 /// to stay in the cache.
@@ -22,6 +25,8 @@ pub(super) struct RawMap {
     key_size: usize,
     value_size: usize,
     is_array: bool,
+    /// How many elements are to be had as memory; 0 when that can't be.
+    mappable: usize,
 }
 
 impl RawMap {
@@ -30,7 +35,9 @@ impl RawMap {
     pub(super) fn new(fd: OwnedFd, info: &MapInfo, cpus: usize) -> Self {
         let value = info.value_size as usize;
         let value_size = if info.is_per_cpu() { value.next_multiple_of(8) * cpus } else { value };
-        Self { fd, key_size: info.key_size as usize, value_size, is_array: info.is_array() }
+        let mappable = if info.is_mappable() { info.max_entries as usize } else { 0 };
+        let (key_size, is_array) = (info.key_size as usize, info.is_array());
+        Self { fd, key_size, value_size, is_array, mappable }
     }
 
     /// Whether it has all its elements at all times.
@@ -136,6 +143,12 @@ impl RawMap {
     /// Reads every element, a batch at a time: keys and values side by side. An element that is
     /// written meanwhile may be seen or not, one that is moved may be seen twice.
     pub(super) fn for_each_batch(&self, mut visit: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+        if self.mappable != 0
+            && let Ok(memory) = ArrayMemory::map(self.fd(), self.mappable, self.value_size)
+        {
+            memory.for_each_batch(BATCH, visit);
+            return Ok(());
+        }
         let mut capacity = BATCH;
         // A hash's cursor is a bucket number, an array's a key.
         let mut cursor = vec![0u8; self.key_size.max(8)];

@@ -135,6 +135,13 @@ impl MapInfo {
         matches!(self.kind, 2 | 6)
     }
 
+    /// Whether its elements are to be had as memory (kernel ≥ 5.5).
+    pub(super) fn is_mappable(&self) -> bool {
+        /// `BPF_F_MMAPABLE`
+        const MAPPABLE: u32 = 1 << 10;
+        self.flags & MAPPABLE != 0
+    }
+
     /// Whether a look-up returns one value for each CPU.
     pub(super) fn is_per_cpu(&self) -> bool {
         // BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH, _PERCPU_CGROUP_STORAGE

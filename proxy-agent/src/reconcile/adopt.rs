@@ -4,8 +4,9 @@
 //! range outside `SLOTS`, an id without a name) is kept as it is until a Service claims the
 //! frontend and it is written anew, or nobody does and it is deleted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use foldhash::HashMap;
 use proxy_common::{Address, BackendId, Service, ServiceId, SlotRange, SourceRangeKey};
 
 use crate::{
@@ -46,10 +47,10 @@ pub(super) fn adopt(mut installed: Installed) -> Tables {
         sets: SlotSets::new(installed.capacity.slots),
         ids: ServiceIds::adopt(&installed.names, &ports),
         belongings: Belongings::default(),
-        held_members: HashMap::new(),
-        frontends: HashMap::new(),
-        placements: HashMap::new(),
-        node_ports: HashMap::new(),
+        held_members: HashMap::default(),
+        frontends: HashMap::default(),
+        placements: HashMap::default(),
+        node_ports: HashMap::default(),
         short: BTreeMap::new(),
     };
     for backend in backends.v4.values().chain(backends.v6.values()) {

@@ -3,8 +3,9 @@
 //! An element is written once and never changed while anything refers to it: a backend that becomes
 //! local, or another port of the same address, is another backend with another id.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use foldhash::HashMap;
 use proxy_common::BackendId;
 
 use crate::{endpoints::Backend, model::Family, store::Op};
@@ -41,7 +42,7 @@ impl BackendTable {
     ) -> Self {
         let fresh = installed.keys().next_back().map_or(1, |last| last.get() + 1);
         let free = (1..fresh).filter(|id| !installed.contains_key(&BackendId::new(*id))).collect();
-        let mut ids = HashMap::new();
+        let mut ids = HashMap::default();
         for (id, backend) in installed {
             ids.entry(*backend).or_insert(*id);
         }

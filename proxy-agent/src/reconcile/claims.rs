@@ -4,8 +4,9 @@
 //! and a long life come to the same result. A ClusterIP goes before a load balancer's address, that
 //! before an external IP, that before a NodePort; then the older Service, then the first by name.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use foldhash::HashMap;
 use proxy_common::FrontendKind;
 
 use crate::{desired::FrontendKey, model::NamespacedName};

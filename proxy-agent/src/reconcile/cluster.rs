@@ -1,7 +1,7 @@
 //! What is known of the cluster, and which Services a change concerns.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -9,6 +9,7 @@ use crate::{
     model::{EndpointSlice, NamespacedName, Node, Service, ServiceCidr, Slices},
     source::Change,
 };
+use foldhash::HashMap;
 
 /// A Service and its EndpointSlices, either of which may come first.
 #[derive(Debug, Default)]

@@ -5,8 +5,9 @@
 //! needed it for a grace period, and a sweep of the flow tables that began after that found no flow
 //! with an address, or a port, of the slot. What needs which bits, [`super::need`] says.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
+use foldhash::HashMap;
 use proxy_common::{FilterBits, FilterSlot, Nanoseconds};
 
 use crate::store::Op;
@@ -33,7 +34,7 @@ pub(super) struct Filter {
 impl Filter {
     /// Adopts what is written. Bits that nobody holds until the first [`Self::settle`] linger.
     pub(super) fn adopt(written: Vec<u64>) -> Self {
-        let mut lingering = HashMap::new();
+        let mut lingering = HashMap::default();
         for (word, value) in (0u32..).zip(&written).filter(|(_, value)| **value != 0) {
             for slot in FilterSlot::of_word(word) {
                 for bits in FilterBits::ALL {
@@ -46,7 +47,7 @@ impl Filter {
         Self {
             wanted: written.clone(),
             written,
-            holders: HashMap::new(),
+            holders: HashMap::default(),
             lingering,
             dirty: BTreeSet::new(),
         }

@@ -3,8 +3,9 @@
 //! An id is given once and kept as long as a frontend, or a flow, has it; a Service that comes back
 //! in that time gets its old ids back. Fresh ids count upwards, so that an id is not met again soon.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use foldhash::HashMap;
 use proxy_common::{Nanoseconds, ServiceId, ServiceName};
 
 use crate::{
@@ -48,8 +49,8 @@ impl ServiceIds {
         ports: &BTreeMap<ServiceId, Option<PortKey>>,
     ) -> Self {
         let mut ids = Self {
-            entries: HashMap::new(),
-            by_port: HashMap::new(),
+            entries: HashMap::default(),
+            by_port: HashMap::default(),
             next: 1,
             unheld: BTreeSet::new(),
             over: BTreeSet::new(),

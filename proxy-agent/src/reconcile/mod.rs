@@ -43,10 +43,11 @@ pub use error::{Failure, ReconcileError, Report, UdpServing};
 pub use settings::Settings;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
+use foldhash::HashMap;
 use proxy_common::{Config, FrontendKind, Nanoseconds, Protocol, ServiceId};
 
 use crate::{
@@ -127,7 +128,7 @@ impl Reconciler {
         for port in (0..count).map(|offset| first.saturating_add(offset)) {
             tables.filter.hold(Need::of_masquerade_port(port));
         }
-        let mut found: HashMap<NamespacedName, BTreeSet<PortKey>> = HashMap::new();
+        let mut found: HashMap<NamespacedName, BTreeSet<PortKey>> = HashMap::default();
         for port in tables.placements.keys() {
             found.entry(port.name.service.clone()).or_default().insert(port.clone());
         }
@@ -146,14 +147,14 @@ impl Reconciler {
             tables,
             config,
             ports,
-            udp_serving: HashMap::new(),
+            udp_serving: HashMap::default(),
             failed: BTreeSet::new(),
             retry: Retry::new(),
             settled: false,
             pending: true,
             cidrs_changed: false,
             problems: Vec::new(),
-            told: HashMap::new(),
+            told: HashMap::default(),
         }
     }
 

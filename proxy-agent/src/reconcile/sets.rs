@@ -4,8 +4,9 @@
 //! and its run is reused one grace period after that: a program that read the old value of a
 //! frontend has finished by then. What lies in a run is never changed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::HashMap;
 use proxy_common::{BackendId, Nanoseconds, SlotRange};
 
 use crate::model::Family;
@@ -62,7 +63,7 @@ impl SlotSets {
     pub(super) fn new(capacity: u32) -> Self {
         Self {
             free: FreeSlots::new(capacity),
-            runs: HashMap::new(),
+            runs: HashMap::default(),
             next: 0,
             retired: VecDeque::new(),
             stillborn: Vec::new(),

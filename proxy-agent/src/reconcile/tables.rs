@@ -5,8 +5,9 @@
 //! bit; a run, and a member of a Service with affinity, hold backends; a backend holds its filter
 //! bit. Nothing is reused while it is held.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use foldhash::HashMap;
 use proxy_common::{
     BackendId, FrontendKind, MemberKey, MemberSets, Nanoseconds, Service, ServiceId,
 };

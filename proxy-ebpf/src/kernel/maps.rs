@@ -1,7 +1,7 @@
 //! The maps, as `proxy_common::layout` lists them. The agent may change sizes when it loads them.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
@@ -16,6 +16,8 @@ use proxy_common::{
 };
 
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+/// The agent reads all of it as memory.
+const MAPPABLE: usize = BPF_F_MMAPABLE as usize;
 
 const FRAGMENTS: usize = FRAGMENTS_MAX as usize;
 const FLOWS: usize = FLOWS_MAX as usize;
@@ -27,7 +29,7 @@ const SOCKETS: usize = SOCKETS_MAX as usize;
 type Flows<A> = HashMap<Tuple<A>, Flow<A>, FLOWS, ON_DEMAND>;
 type NewFlows<A> = LruHashMap<Tuple<A>, Flow<A>, NEW_FLOWS>;
 type Services<A> = HashMap<Frontend<A>, Service, SERVICES, ON_DEMAND>;
-type Backends<A> = Array<Backend<A>, BACKENDS>;
+type Backends<A> = Array<Backend<A>, BACKENDS, MAPPABLE>;
 type Sockets<A> = LruHashMap<SocketKey<A>, SocketPeer<A>, SOCKETS>;
 type Affinities<A> = LruHashMap<AffinityKey<A>, Affinity, { AFFINITY_MAX as usize }>;
 type SourceRanges<A> = LpmTrie<ServiceClient<A>, u32, { SOURCE_RANGES_MAX as usize }, ON_DEMAND>;
@@ -43,7 +45,7 @@ macro_rules! maps {
 maps! {
     CONFIG: Array<Config, 1>;
     DEVICES: HashMap<u32, Device, { DEVICES_MAX as usize }, ON_DEMAND>;
-    ADDRESS_FILTER: Array<u64, { FILTER_WORDS as usize }>;
+    ADDRESS_FILTER: Array<u64, { FILTER_WORDS as usize }, MAPPABLE>;
     DST_FLOWS_V4: Flows<V4>;
     DST_FLOWS_V6: Flows<V6>;
     SRC_FLOWS_V4: Flows<V4>;
@@ -55,12 +57,12 @@ maps! {
     SERVICES_V4: Services<V4>;
     SERVICES_V6: Services<V6>;
     SERVICE_NAMES: HashMap<u32, ServiceName, SERVICES, ON_DEMAND>;
-    SLOTS: Array<BackendId, { SLOTS_MAX as usize }>;
+    SLOTS: Array<BackendId, { SLOTS_MAX as usize }, MAPPABLE>;
     BACKENDS_V4: Backends<V4>;
     BACKENDS_V6: Backends<V6>;
     TURNS: HashMap<u32, u32, SERVICES, ON_DEMAND>;
-    OPEN_FLOWS_V4: Array<u32, BACKENDS>;
-    OPEN_FLOWS_V6: Array<u32, BACKENDS>;
+    OPEN_FLOWS_V4: Array<u32, BACKENDS, MAPPABLE>;
+    OPEN_FLOWS_V6: Array<u32, BACKENDS, MAPPABLE>;
     AFFINITY_V4: Affinities<V4>;
     AFFINITY_V6: Affinities<V6>;
     AFFINITY_MEMBERS: HashMap<MemberKey, MemberSets, { AFFINITY_MEMBERS_MAX as usize }, ON_DEMAND>;

@@ -3,10 +3,11 @@
 //! Knows nothing of maps. Called by [`super::Belongings`], which has one for each kind.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
 };
 
+use foldhash::HashMap;
 use proxy_common::{MemberSets, ServiceId};
 
 /// What an element says, and how it says what two of them say.
@@ -49,7 +50,7 @@ struct Of<K, V> {
 
 impl<K, V> Default for Kind<K, V> {
     fn default() -> Self {
-        Self { of: HashMap::new(), touched: BTreeSet::new() }
+        Self { of: HashMap::default(), touched: BTreeSet::new() }
     }
 }
 

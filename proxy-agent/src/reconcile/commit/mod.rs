@@ -8,8 +8,9 @@
 mod belongings;
 mod stages;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
+use foldhash::HashMap;
 use proxy_common::{BackendId, Nanoseconds, ServiceId};
 
 use crate::{
@@ -221,7 +222,7 @@ impl Commit<'_> {
     /// of one map with one error number are one.
     fn apply(&mut self, ops: &[Op]) -> HashMap<usize, usize> {
         if ops.is_empty() {
-            return HashMap::new();
+            return HashMap::default();
         }
         let failed = self.store.apply(ops);
         for failed in &failed {

@@ -71,15 +71,6 @@ impl BpfStore {
             (v6.ranges.name(), v6.ranges.max_entries()),
         ])
     }
-
-    /// Whether nothing leads into the arrays: no agent has written `CONFIG`, which comes first, and
-    /// there is neither a frontend nor a name.
-    fn is_untouched(&self, config: Option<&Config>) -> Result<bool, StoreError> {
-        Ok(config.is_none()
-            && self.shared.names.entries()?.is_empty()
-            && self.v4.frontends.entries()?.is_empty()
-            && self.v6.frontends.entries()?.is_empty())
-    }
 }
 
 impl MapStore for BpfStore {
@@ -132,12 +123,6 @@ impl MapStore for BpfStore {
     fn read(&self) -> Result<Installed, StoreError> {
         let config = self.config.get(&0)?.filter(|config| *config != Zeroable::zeroed());
         let mut filter = vec![0; FILTER_WORDS as usize];
-        if self.is_untouched(config.as_ref())? {
-            // To read a million empty slots and half a million empty backends takes longer than to
-            // write a large cluster.
-            let capacity = self.capacity();
-            return Ok(Installed { capacity, filter, ..Installed::default() });
-        }
         self.shared.filter.for_each(|word, value| {
             if let Some(element) = filter.get_mut(word as usize) {
                 *element = value;
