@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{
-    Addresses, AgentFlags, Bpftool, Family, Node, Wiring,
+    Addresses, Agent, AgentFlags, Bpftool, Family, Node, Wiring,
     manifest::{self, EndpointSlice, Protocol, endpoint_slice, service},
 };
 
@@ -108,6 +108,58 @@ fn maps_grow_under_load_and_no_connection_fails() -> Result<()> {
     }
     ensure!(GROWING.map(|map| room_of(&cluster.a, map).ok()) == rooms);
     Ok(())
+}
+
+/// Programs for devices without Ethernet headers are loaded when the first one comes, and from then on
+/// they are replaced as all others are.
+#[test]
+fn a_tunnel_that_comes_later_has_programs_and_keeps_them() -> Result<()> {
+    let cluster = Cluster::new(Wiring::Ptp)?;
+    let room = SMALL.to_string();
+    let flags = AgentFlags::new().with("--service-map-size", &room).socket_lb_tcp("host");
+    let agent = cluster.a.start_agent(&flags)?;
+    ensure!(at_tunnel(&agent, &cluster.a)?.is_empty());
+    cluster.a.namespace().ip("tuntap add dev tunnel mode tun")?;
+    let first = replaced_at_tunnel(&agent, &cluster.a, &[])?;
+
+    for number in 1..=ADDED {
+        add(&cluster, number)?;
+    }
+    let has_grown = || Ok(agent.log()?.contains("maps have grown").then_some(()));
+    let ((), _) = eventually(PATIENCE, has_grown)?;
+    let second = replaced_at_tunnel(&agent, &cluster.a, &first)?;
+
+    agent.kill()?;
+    let agent = cluster.a.start_agent(&flags)?;
+    replaced_at_tunnel(&agent, &cluster.a, &second)?;
+    Ok(())
+}
+
+/// The programs at both hooks of the device `tunnel`, once they are others than `before`.
+fn replaced_at_tunnel(agent: &Agent, node: &Node, before: &[Program]) -> Result<Vec<Program>> {
+    let (found, after) = eventually(PATIENCE, || {
+        let now = at_tunnel(agent, node)?;
+        let both = now.iter().map(|(name, _)| name).eq(["egress_l3", "ingress_l3"]);
+        let others = now.iter().all(|program| !before.contains(program));
+        Ok((both && others).then_some(now))
+    })?;
+    println!("{found:?} after {after:?}");
+    Ok(found)
+}
+
+/// A program's name and the kernel's id of it.
+type Program = (String, u64);
+
+fn at_tunnel(agent: &Agent, node: &Node) -> Result<Vec<Program>> {
+    let status = agent.json(node, &["status"])?;
+    let programs = status["programs"].as_array().context("programs are a list")?;
+    let at_tunnel = programs.iter().filter(|program| program["at"] == "tunnel");
+    let mut found = at_tunnel
+        .map(|it| Some((it["program"].as_str()?.to_owned(), it["program_id"].as_u64()?)))
+        .collect::<Option<Vec<_>>>()
+        .context("a program has a name and an id")?;
+    found.sort();
+    Ok(found)
 }
 
 /// A Service that needs something in every map.

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("proxy-ebpf/src/questions.rs", "the entry points that the kernel calls"),
     ("proxy-ebpf/src/yardstick.rs", "the entry points that the kernel calls"),
     ("proxy-ebpf/src/kernel/", "helpers of the kernel, and memory that it lends"),
+    ("proxy-agent/src/datapath/array_memory.rs", "arrays as memory that the kernel shares"),
     ("proxy-agent/src/datapath/syscall.rs", "bpf(2), for what aya 0.14 lacks"),
     ("proxy-agent/src/datapath/raw_map.rs", "batches of map elements through bpf(2)"),
     ("proxy-agent/src/host/heap.rs", "mallopt(3) and malloc_trim(3)"),

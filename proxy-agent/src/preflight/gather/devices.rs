@@ -21,7 +21,7 @@ use crate::{
         probe::{self, Attached, Probe},
         program::{Direction, SocketProgram},
     },
-    devices::{self, selector::Selector},
+    devices::{self, Device, selector::Selector},
 };
 
 /// What was found.
@@ -56,21 +56,27 @@ async fn list(selector: &Selector) -> Result<Found, String> {
         .filter(|device| device.role == DeviceRole::Workload)
         .map(|device| device.ifindex)
         .collect();
-    let mut programs = Vec::new();
-    for device in &devices {
-        for direction in Direction::ALL {
-            let tcx = probe::tcx_programs(device.ifindex, direction).unwrap_or_default();
-            let filters = filters(&handle, device.ifindex, direction).await;
-            let tcx = tcx.into_iter().map(|program| ("tcx", program));
-            let filters = filters.into_iter().map(|program| ("clsact", program));
-            programs.extend(tcx.chain(filters).map(|(by, Attached { id, name })| {
-                let device = device.name.clone();
-                DeviceNeighbour { device, direction, by, id, name }
-            }));
-        }
-    }
+    let programs = programs(&handle, &devices).await;
     connection.abort();
     Ok(Found { programs, bridges: bridges(&links, &workloads), unknown: None })
+}
+
+/// The programs at the devices.
+async fn programs(handle: &Handle, devices: &[Device]) -> Vec<DeviceNeighbour> {
+    let mut programs = Vec::new();
+    for device in devices {
+        for direction in Direction::ALL {
+            let tcx = probe::tcx_programs(device.ifindex, direction).unwrap_or_default();
+            let filters = filters(handle, device.ifindex, direction).await;
+            let tcx = tcx.into_iter().map(|program| ("tcx", program));
+            let filters = filters.into_iter().map(|program| ("clsact", program));
+            for (by, Attached { id, name }) in tcx.chain(filters) {
+                let device = device.name.clone();
+                programs.push(DeviceNeighbour { device, direction, by, id, name });
+            }
+        }
+    }
+    programs
 }
 
 /// Filters of clsact with a BPF program. A device without the qdisc has none.
