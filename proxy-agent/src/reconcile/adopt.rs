@@ -41,8 +41,8 @@ pub(super) fn adopt(mut installed: Installed) -> Tables {
         capacity: installed.capacity,
         filter: Filter::adopt(std::mem::take(&mut installed.filter)),
         backends: PerFamily {
-            v4: BackendTable::adopt(Family::V4, installed.capacity.backends_v4, &backends.v4),
-            v6: BackendTable::adopt(Family::V6, installed.capacity.backends_v6, &backends.v6),
+            v4: BackendTable::adopt(installed.capacity.backends_v4, &backends.v4),
+            v6: BackendTable::adopt(installed.capacity.backends_v6, &backends.v6),
         },
         sets: SlotSets::new(installed.capacity.slots),
         ids: ServiceIds::adopt(&installed.names, &ports),

@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use foldhash::HashMap;
 use proxy_common::BackendId;
 
-use crate::{endpoints::Backend, model::Family, store::Op};
-
-use super::ops;
+use crate::endpoints::Backend;
 
 #[derive(Debug)]
 struct Entry {
@@ -22,7 +20,6 @@ struct Entry {
 
 #[derive(Debug)]
 pub(super) struct BackendTable {
-    family: Family,
     entries: HashMap<BackendId, Entry>,
     ids: HashMap<Backend, BackendId>,
     free: BTreeSet<u32>,
@@ -35,11 +32,7 @@ pub(super) struct BackendTable {
 
 impl BackendTable {
     /// Adopts what is written.
-    pub(super) fn adopt(
-        family: Family,
-        capacity: u32,
-        installed: &BTreeMap<BackendId, Backend>,
-    ) -> Self {
+    pub(super) fn adopt(capacity: u32, installed: &BTreeMap<BackendId, Backend>) -> Self {
         let fresh = installed.keys().next_back().map_or(1, |last| last.get() + 1);
         let free = (1..fresh).filter(|id| !installed.contains_key(&BackendId::new(*id))).collect();
         let mut ids = HashMap::default();
@@ -51,7 +44,7 @@ impl BackendTable {
             .map(|(id, backend)| (*id, Entry { backend: *backend, holders: 0, written: true }))
             .collect();
         let unneeded = installed.keys().copied().collect();
-        Self { family, entries, ids, free, fresh, capacity, unwritten: BTreeSet::new(), unneeded }
+        Self { entries, ids, free, fresh, capacity, unwritten: BTreeSet::new(), unneeded }
     }
 
     /// There is room for this many, which are no fewer than before.
@@ -113,11 +106,8 @@ impl BackendTable {
     }
 
     /// What has to be written.
-    pub(super) fn puts(&self) -> Vec<(BackendId, Op)> {
-        self.unwritten
-            .iter()
-            .filter_map(|id| Some((*id, ops::put_backend(*id, self.get(*id)?))))
-            .collect()
+    pub(super) fn unwritten(&self) -> Vec<BackendId> {
+        self.unwritten.iter().copied().collect()
     }
 
     /// `id` was written.
@@ -129,8 +119,8 @@ impl BackendTable {
     }
 
     /// What can be zeroed.
-    pub(super) fn clears(&self) -> Vec<(BackendId, Op)> {
-        self.unneeded.iter().map(|id| (*id, ops::clear_backend(self.family, *id))).collect()
+    pub(super) fn unneeded(&self) -> Vec<BackendId> {
+        self.unneeded.iter().copied().collect()
     }
 
     /// `id` was zeroed and may be used again. Returns the backend that had it.
@@ -157,14 +147,14 @@ mod tests {
     use proxy_common::BackendId;
 
     use super::BackendTable;
-    use crate::{endpoints::Backend, model::Family};
+    use crate::endpoints::Backend;
 
     fn backend(port: u16) -> Backend {
         Backend { address: "10.1.0.1".parse().unwrap(), port, local: false }
     }
 
     fn table(capacity: u32) -> BackendTable {
-        BackendTable::adopt(Family::V4, capacity, &BTreeMap::new())
+        BackendTable::adopt(capacity, &BTreeMap::new())
     }
 
     #[test]
@@ -172,7 +162,7 @@ mod tests {
         let mut table = table(4);
         assert_eq!(table.hold(backend(80)), Some((BackendId::new(1), true)));
         assert_eq!(table.hold(backend(80)), Some((BackendId::new(1), false)));
-        assert_eq!(table.puts().len(), 1);
+        assert_eq!(table.unwritten().len(), 1);
     }
 
     #[test]
@@ -182,7 +172,7 @@ mod tests {
         table.wrote(id);
         table.release(id);
         assert_eq!(table.hold(backend(81)), None);
-        assert_eq!(table.clears().len(), 1);
+        assert_eq!(table.unneeded().len(), 1);
         assert_eq!(table.cleared(id), Some(backend(80)));
         assert_eq!(table.hold(backend(81)), Some((id, true)));
     }
@@ -204,7 +194,7 @@ mod tests {
         table.wrote(id);
         table.release(id);
         assert_eq!(table.hold(backend(80)), Some((id, false)));
-        assert!(table.clears().is_empty() && table.puts().is_empty());
+        assert!(table.unneeded().is_empty() && table.unwritten().is_empty());
     }
 
     #[test]
@@ -213,15 +203,15 @@ mod tests {
         let (id, _) = table.hold(backend(80)).unwrap();
         table.release(id);
         assert_eq!(table.forget_unwritten(), [backend(80)]);
-        assert!(table.clears().is_empty());
+        assert!(table.unneeded().is_empty());
     }
 
     #[test]
     fn adopted_ids_stay() {
         let installed = BTreeMap::from([(BackendId::new(3), backend(80))]);
-        let mut table = BackendTable::adopt(Family::V4, 8, &installed);
+        let mut table = BackendTable::adopt(8, &installed);
         assert_eq!(table.hold(backend(80)), Some((BackendId::new(3), false)));
         assert_eq!(table.hold(backend(81)), Some((BackendId::new(1), true)));
-        assert!(table.clears().is_empty());
+        assert!(table.unneeded().is_empty());
     }
 }

@@ -167,7 +167,7 @@ impl ServiceIds {
     }
 
     /// Names that can be deleted. Ids that never got one are forgotten here.
-    pub(super) fn deletes(&mut self) -> Vec<(ServiceId, Op)> {
+    pub(super) fn unneeded(&mut self) -> Vec<ServiceId> {
         let (named, nameless): (Vec<ServiceId>, Vec<ServiceId>) = self
             .over
             .iter()
@@ -175,7 +175,7 @@ impl ServiceIds {
         for id in nameless {
             self.deleted(id);
         }
-        named.into_iter().map(|id| (id, Op::DeleteName { id })).collect()
+        named
     }
 
     /// The name of `id` was deleted: the id is free.
@@ -245,7 +245,7 @@ mod tests {
         assert!(!ids.is_dirty());
         assert_eq!(ids.of(&port("http")), Some(id), "the Service came back");
         ids.swept(Nanoseconds::new(20), &HashSet::new());
-        assert_eq!(ids.deletes().len(), 1);
+        assert_eq!(ids.unneeded().len(), 1);
         ids.deleted(id);
         assert_ne!(ids.of(&port("http")), Some(id), "ids count upwards");
     }

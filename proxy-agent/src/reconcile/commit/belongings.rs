@@ -7,11 +7,12 @@ use proxy_common::ServiceId;
 
 use crate::model::NamespacedName;
 
-use super::{Commit, FailedBy, Put, ids_of, succeeded};
+use super::{Commit, FailedBy, Put, ids_of};
 use crate::reconcile::{
     belongings::{Element, Need},
     ops,
     plan::Plan,
+    tables::Tables,
 };
 
 impl Commit<'_> {
@@ -34,16 +35,14 @@ impl Commit<'_> {
                 missing.into_iter().map(move |element| (id, element))
             })
             .collect();
-        let ops: Vec<_> =
-            missing.iter().map(|(id, element)| ops::put_element(*id, *element)).collect();
-        let failed = self.apply(&ops);
+        let op = |_: &Tables, (id, element): &(ServiceId, Element)| {
+            Some(ops::put_element(*id, *element))
+        };
         let mut by_need: FailedBy<(ServiceId, Need)> = FailedBy::new();
-        for (index, (id, element)) in missing.into_iter().enumerate() {
-            match failed.get(&index) {
-                Some(failure) => _ = by_need.insert((id, element.need()), *failure),
-                None => self.tables.wrote_element(id, element),
-            }
-        }
+        self.each(missing, op, |it, (id, element), failure| match failure {
+            Some(failure) => _ = by_need.insert((id, element.need()), failure),
+            None => it.tables.wrote_element(id, element),
+        });
         if by_need.is_empty() {
             return puts;
         }
@@ -67,10 +66,13 @@ impl Commit<'_> {
     /// Takes away what nobody needs any more.
     pub(in crate::reconcile) fn trim(&mut self) {
         let surplus = self.tables.belongings.surplus();
-        let ops: Vec<_> =
-            surplus.iter().map(|(id, element)| ops::trim_element(*id, *element)).collect();
-        let failed = self.apply(&ops);
-        let trimmed: Vec<_> = succeeded(surplus, &failed).collect();
+        let op = |_: &Tables, (id, element): &(ServiceId, Element)| {
+            Some(ops::trim_element(*id, *element))
+        };
+        let mut trimmed = Vec::with_capacity(surplus.len());
+        self.each(surplus, op, |_, element, failure| {
+            trimmed.extend(failure.is_none().then_some(element));
+        });
         self.tables.trimmed_elements(&trimmed, self.now);
     }
 }

@@ -36,6 +36,10 @@ pub(super) struct Commit<'a> {
     pub(super) report: &'a mut Report,
 }
 
+/// Operations that the store is given in one go: enough for whole batches of bpf(2), too few to take
+/// memory to speak of. A first sync has hundreds of thousands.
+const BATCH: usize = 4096;
+
 /// A frontend to write.
 struct Put {
     plan: usize,
@@ -104,20 +108,14 @@ impl Commit<'_> {
     }
 
     fn delete(&mut self, frontends: BTreeSet<FrontendKey>) -> BTreeSet<FrontendKey> {
-        let (frontends, ops): (Vec<_>, Vec<_>) = frontends
-            .into_iter()
-            .filter(|frontend| self.tables.frontends.contains_key(frontend))
-            .map(|frontend| (frontend, ops::delete_frontend(&frontend)))
-            .unzip();
-        let failed = self.apply(&ops);
+        let op = |tables: &Tables, frontend: &FrontendKey| {
+            tables.frontends.contains_key(frontend).then(|| ops::delete_frontend(frontend))
+        };
         let mut left = BTreeSet::new();
-        for (index, frontend) in frontends.into_iter().enumerate() {
-            if failed.contains_key(&index) {
-                left.insert(frontend);
-            } else {
-                self.tables.deleted_frontend(&frontend, self.now);
-            }
-        }
+        self.each(frontends.into_iter().collect(), op, |it, frontend, failure| match failure {
+            Some(_) => _ = left.insert(frontend),
+            None => it.tables.deleted_frontend(&frontend, it.now),
+        });
         left
     }
 
@@ -125,20 +123,27 @@ impl Commit<'_> {
     pub(super) fn release(&mut self) {
         self.tables.expire(self.now);
         for family in Family::ALL {
-            let (ids, ops): (Vec<_>, Vec<_>) =
-                self.tables.backends.of(family).clears().into_iter().unzip();
-            for id in succeeded(ids, &self.apply(&ops)) {
-                if let Some(backend) = self.tables.backends.of_mut(family).cleared(id) {
-                    let not_before = grace_after(self.now);
+            let unneeded = self.tables.backends.of(family).unneeded();
+            let op = |_: &Tables, id: &BackendId| Some(ops::clear_backend(family, *id));
+            self.each(unneeded, op, |it, id, failure| {
+                if failure.is_none()
+                    && let Some(backend) = it.tables.backends.of_mut(family).cleared(id)
+                {
                     let need = Need::of_backend(backend.address, backend.port);
-                    self.tables.filter.release(need, not_before);
+                    it.tables.filter.release(need, grace_after(it.now));
                 }
-            }
+            });
         }
-        let (ids, ops): (Vec<_>, Vec<_>) = self.tables.ids.deletes().into_iter().unzip();
-        for id in succeeded(ids, &self.apply(&ops)) {
-            self.tables.ids.deleted(id);
-        }
+        let unneeded = self.tables.ids.unneeded();
+        self.each(
+            unneeded,
+            |_, id| Some(Op::DeleteName { id: *id }),
+            |it, id, failure| {
+                if failure.is_none() {
+                    it.tables.ids.deleted(id);
+                }
+            },
+        );
         for id in self.tables.ids.take_gone() {
             self.tables.belongings.want(id, Wanted::default());
         }
@@ -218,6 +223,28 @@ impl Commit<'_> {
         services.insert(service.clone());
     }
 
+    /// Applies the operation for each of `items` that has one, and tells `done` of it: also whether it
+    /// failed, by its place in [`Report::failures`].
+    fn each<T>(
+        &mut self,
+        items: Vec<T>,
+        op: impl Fn(&Tables, &T) -> Option<Op>,
+        mut done: impl FnMut(&mut Self, T, Option<usize>),
+    ) {
+        let mut items = items.into_iter();
+        while items.len() > 0 {
+            let (batch, ops): (Vec<T>, Vec<Op>) = items
+                .by_ref()
+                .take(BATCH)
+                .filter_map(|item| op(self.tables, &item).map(|op| (item, op)))
+                .unzip();
+            let failed = self.apply(&ops);
+            for (index, item) in batch.into_iter().enumerate() {
+                done(self, item, failed.get(&index).copied());
+            }
+        }
+    }
+
     /// Applies `ops`; returns which failed, each with its place in [`Report::failures`]. Failures
     /// of one map with one error number are one.
     fn apply(&mut self, ops: &[Op]) -> HashMap<usize, usize> {
@@ -273,9 +300,4 @@ fn blocked_by(
                 .or_else(|| backends.get(&(family, id)).copied())
         })
     })
-}
-
-fn succeeded<T>(items: Vec<T>, failed: &HashMap<usize, usize>) -> impl Iterator<Item = T> {
-    let kept = items.into_iter().enumerate().filter(|(index, _)| !failed.contains_key(index));
-    kept.map(|(_, item)| item).collect::<Vec<_>>().into_iter()
 }

@@ -12,7 +12,12 @@ use crate::{
 };
 
 use super::{Commit, FailedBy, Put, ids_of};
-use crate::reconcile::{ops, plan::Plan, sets::RunId, tables::node_port};
+use crate::reconcile::{
+    ops,
+    plan::Plan,
+    sets::RunId,
+    tables::{Tables, node_port},
+};
 
 impl Commit<'_> {
     pub(super) fn filter_words(&mut self) -> FailedBy<u32> {
@@ -33,15 +38,15 @@ impl Commit<'_> {
     pub(super) fn backends(&mut self) -> FailedBy<(Family, BackendId)> {
         let mut by_id = FailedBy::new();
         for family in Family::ALL {
-            let (ids, ops): (Vec<_>, Vec<_>) =
-                self.tables.backends.of(family).puts().into_iter().unzip();
-            let failed = self.apply(&ops);
-            for (index, id) in ids.into_iter().enumerate() {
-                match failed.get(&index) {
-                    Some(failure) => _ = by_id.insert((family, id), *failure),
-                    None => self.tables.backends.of_mut(family).wrote(id),
-                }
-            }
+            let unwritten = self.tables.backends.of(family).unwritten();
+            let op = |tables: &Tables, id: &BackendId| {
+                let backend = tables.backends.of(family).get(*id)?;
+                Some(ops::put_backend(*id, backend))
+            };
+            self.each(unwritten, op, |it, id, failure| match failure {
+                Some(failure) => _ = by_id.insert((family, id), failure),
+                None => it.tables.backends.of_mut(family).wrote(id),
+            });
         }
         by_id
     }
@@ -52,37 +57,26 @@ impl Commit<'_> {
             .flat_map(|put| put.value.placement.runs.into_iter().flatten())
             .filter(|run| self.tables.sets.get(*run).is_some_and(|run| !run.written))
             .collect();
-        let (runs, ops): (Vec<_>, Vec<_>) = unwritten
-            .into_iter()
-            .filter_map(|run| {
-                let (base, backends) = self.tables.sets.content(run)?;
-                Some((run, Op::PutSlots { base, backends }))
-            })
-            .unzip();
-        let failed = self.apply(&ops);
+        let op = |tables: &Tables, run: &RunId| {
+            let (base, backends) = tables.sets.content(*run)?;
+            Some(Op::PutSlots { base, backends })
+        };
         let mut by_run = FailedBy::new();
-        for (index, run) in runs.into_iter().enumerate() {
-            match failed.get(&index) {
-                Some(failure) => _ = by_run.insert(run, *failure),
-                None => self.tables.sets.wrote(run),
-            }
-        }
+        self.each(unwritten.into_iter().collect(), op, |it, run, failure| match failure {
+            Some(failure) => _ = by_run.insert(run, failure),
+            None => it.tables.sets.wrote(run),
+        });
         by_run
     }
 
     pub(super) fn names(&mut self, puts: &[Put]) -> FailedBy<ServiceId> {
-        let (ids, ops): (Vec<_>, Vec<_>) = ids_of(puts)
-            .into_iter()
-            .filter_map(|id| Some((id, self.tables.ids.put_name(id)?)))
-            .unzip();
-        let failed = self.apply(&ops);
+        let ids = ids_of(puts).into_iter().collect();
+        let op = |tables: &Tables, id: &ServiceId| tables.ids.put_name(*id);
         let mut by_id = FailedBy::new();
-        for (index, id) in ids.into_iter().enumerate() {
-            match failed.get(&index) {
-                Some(failure) => _ = by_id.insert(id, *failure),
-                None => self.tables.ids.wrote_name(id),
-            }
-        }
+        self.each(ids, op, |it, id, failure| match failure {
+            Some(failure) => _ = by_id.insert(id, failure),
+            None => it.tables.ids.wrote_name(id),
+        });
         by_id
     }
 
@@ -109,19 +103,15 @@ impl Commit<'_> {
         plans: &[Plan],
         services: &mut BTreeSet<NamespacedName>,
     ) -> FailedBy<FrontendKey> {
-        let ops: Vec<Op> =
-            puts.iter().map(|put| ops::put_frontend(&put.frontend, put.value.service)).collect();
-        let failed = self.apply(&ops);
+        let op = |_: &Tables, put: &Put| Some(ops::put_frontend(&put.frontend, put.value.service));
         let mut by_key = FailedBy::new();
-        for (index, put) in puts.into_iter().enumerate() {
-            match failed.get(&index) {
-                Some(failure) => {
-                    by_key.insert(put.frontend, *failure);
-                    self.give_up(&put, plans, *failure, services);
-                }
-                None => self.tables.wrote_frontend(put.frontend, put.value, self.now),
+        self.each(puts, op, |it, put, failure| match failure {
+            Some(failure) => {
+                by_key.insert(put.frontend, failure);
+                it.give_up(&put, plans, failure, services);
             }
-        }
+            None => it.tables.wrote_frontend(put.frontend, put.value, it.now),
+        });
         by_key
     }
 }
