@@ -206,17 +206,43 @@ pub(super) struct Attachment {
     pub(super) flags: u32,
 }
 
+/// Room for any `union bpf_attr`, whatever a later kernel adds to it: 168 bytes in Linux 6.18.
+///
+/// The kernel reads as much of an attribute as it is told that there is, but what it answers it writes
+/// wherever the union has it: `BPF_PROG_QUERY` of 6.6 and later writes `revision` at byte 56, also for
+/// those who know no more than the first 32.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Room([u64; 64]);
+
+impl Room {
+    /// Room that begins with `attr`.
+    fn of<A: Pod>(attr: &A) -> Self {
+        let mut room = Self::zeroed();
+        bytemuck::bytes_of_mut(&mut room)[..size_of::<A>()]
+            .copy_from_slice(bytemuck::bytes_of(attr));
+        room
+    }
+
+    /// What the attribute at the beginning has become.
+    fn attr<A: Pod>(&self) -> A {
+        bytemuck::pod_read_unaligned(&bytemuck::bytes_of(self)[..size_of::<A>()])
+    }
+}
+
 /// Runs one bpf(2) command.
 ///
 /// # Safety
 /// Every address in `attr` must be that of memory that lives until the call returns and is as long
 /// as the kernel takes it to be.
 pub(super) unsafe fn bpf<A: Pod>(command: Command, attr: &mut A) -> io::Result<i32> {
-    // SAFETY: `attr` is a `Pod` of exactly the length that is given; the kernel treats what is
-    // beyond it as zero. The caller vouches for what `attr` points to.
+    let mut room = Room::of(attr);
+    // SAFETY: `room` is as long as the kernel's own attribute, so that it writes into nothing else; it
+    // treats what is beyond the given length as zero. The caller vouches for what `attr` points to.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command as libc::c_long, &raw mut *attr, size_of::<A>())
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, &raw mut room, size_of::<A>())
     };
+    *attr = room.attr();
     match i32::try_from(result) {
         Ok(result) if result >= 0 => Ok(result),
         _ => Err(io::Error::last_os_error()),
@@ -333,4 +359,23 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
 /// Detaches a link at once, whoever else holds it open.
 pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf_plain(Command::LinkDetach, &mut number(link)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::Zeroable as _;
+
+    use super::{QueryAttr, Room};
+
+    #[test]
+    fn what_the_kernel_writes_behind_an_attribute_has_room() {
+        let attr = QueryAttr { target: 1, attach_type: 46, count: 64, ..QueryAttr::zeroed() };
+        let mut room = Room::of(&attr);
+        // `query.count`, and `query.revision`, as bpf_mprog_query() writes them.
+        let bytes: &mut [u8] = bytemuck::bytes_of_mut(&mut room);
+        bytes[24..28].copy_from_slice(&3_u32.to_ne_bytes());
+        bytes[56..64].copy_from_slice(&1_u64.to_ne_bytes());
+        let attr: QueryAttr = room.attr();
+        assert_eq!((attr.target, attr.attach_type, attr.count), (1, 46, 3));
+    }
 }

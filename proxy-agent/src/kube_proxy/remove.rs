@@ -136,10 +136,6 @@ fn remove_ipvs(found: &Leftovers, removed: &mut Removed) -> io::Result<()> {
             found.ipvs.others.join(", ")
         ));
     }
-    if let Some(device) = &found.device {
-        ipvs::remove_device()?;
-        removed.devices.push(device.clone());
-    }
     for set in &found.ipvs.sets {
         match output("ipset", &["destroy", set]) {
             Ok(_) => removed.sets.push(set.clone()),
@@ -147,6 +143,11 @@ fn remove_ipvs(found: &Leftovers, removed: &mut Removed) -> io::Result<()> {
                 .left
                 .push(format!("ipset {set}: {error}: remove it with `ipset destroy {set}`")),
         }
+    }
+    // The last: by it the others are found again, should something come in between.
+    if let Some(device) = &found.device {
+        ipvs::remove_device()?;
+        removed.devices.push(device.clone());
     }
     Ok(())
 }

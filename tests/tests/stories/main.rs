@@ -23,6 +23,7 @@ mod explain;
 mod exposed;
 mod flood;
 mod growing;
+mod ipvs;
 mod lab_itself;
 mod lifetimes;
 mod manifests;

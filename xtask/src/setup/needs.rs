@@ -103,6 +103,18 @@ const NEEDS: &[Need] = &[
         purpose: Purpose::Test,
     },
     Need {
+        what: "ipvsadm, for what kube-proxy's IPVS mode leaves",
+        sign: Sign::Program("ipvsadm"),
+        packages: &["ipvsadm"],
+        purpose: Purpose::Test,
+    },
+    Need {
+        what: "ipset, likewise",
+        sign: Sign::Program("ipset"),
+        packages: &["ipset"],
+        purpose: Purpose::Test,
+    },
+    Need {
         what: "wg, for WireGuard devices in the lab",
         sign: Sign::Program("wg"),
         packages: &["wireguard-tools"],

@@ -5,6 +5,7 @@
 //! Called by [`super`].
 
 use std::{
+    env::consts::ARCH,
     fs::{self, File, Permissions},
     io,
     os::unix::fs::{PermissionsExt as _, symlink},
@@ -19,7 +20,11 @@ use crate::{process, setup, workspace};
 const INIT: &str = include_str!("init.sh");
 
 /// Programs of this machine that tests run.
-const PROGRAMS: &[&str] = &["bpftool", "bridge", "ip", "nft", "tcpdump", "wg"];
+const PROGRAMS: &[&str] =
+    &["bpftool", "bridge", "ip", "ipset", "iptables", "ipvsadm", "nft", "tcpdump", "wg"];
+
+/// What iptables loads for what a rule says, below the directory of libraries.
+const PLUGINS: &str = "xtables";
 
 /// What busybox is called as. `modprobe` is what the kernel calls when it misses a module.
 const APPLETS: &[&str] =
@@ -51,6 +56,7 @@ impl Root {
         for plugin in setup::cni_plugins()? {
             root.add(&plugin)?;
         }
+        root.add_iptables_plugins()?;
         let debug = workspace::target().join("debug");
         for binary in ["sluice", "sluice-probe"] {
             root.add_ours(&debug.join(binary), &format!("t/{binary}"))?;
@@ -71,6 +77,14 @@ impl Root {
         let modprobe = ("sbin/modprobe".to_owned(), "../bin/busybox");
         for (link, to) in links.chain([modprobe]) {
             symlink(to, self.directory.join(&link)).with_context(|| link.clone())?;
+        }
+        Ok(())
+    }
+
+    fn add_iptables_plugins(&self) -> Result<()> {
+        let directory = format!("/usr/lib/{ARCH}-linux-gnu/{PLUGINS}");
+        for plugin in fs::read_dir(&directory).with_context(|| directory.clone())? {
+            self.add(&plugin?.path())?;
         }
         Ok(())
     }

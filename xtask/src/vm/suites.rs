@@ -19,7 +19,8 @@ const PACKETS: Suite = Suite {
     filters: &["byte_exact::v6::datagrams", "netns_cookie::", "ticks::"],
 };
 
-const SMOKE: Suite = Suite { name: "lab", executable: "stories", filters: &["smoke::"] };
+/// With what this machine's kernel may have no modules for.
+const SMOKE: Suite = Suite { name: "lab", executable: "stories", filters: &["smoke::", "ipvs::"] };
 
 /// Every row at uplinks that this machine's kernel may have no devices for.
 const UPLINKS: Suite = Suite {
@@ -45,6 +46,7 @@ pub(crate) const THOROUGH: &[Suite] = &[
         executable: "stories",
         filters: &[
             "smoke::",
+            "ipvs::",
             "lab_itself::pods_of_two_nodes_talk_over_every_uplink",
             "rows_everywhere::ptp_pods_vlan_uplinks",
             "rows_everywhere::ptp_pods_bond_uplinks",
