@@ -59,6 +59,8 @@ struct State {
     unserved: Vec<&'static str>,
     /// The token that is asked for.
     token: Option<&'static str>,
+    /// Watches end when they have told of a change.
+    ends: bool,
     posted: Vec<Value>,
 }
 
@@ -151,6 +153,11 @@ impl Fake {
 
     pub(super) fn without(&self, version: &'static str) {
         self.state.lock().unwrap().unserved.push(version);
+    }
+
+    /// Every watch ends, as it should, when it has told of a change.
+    pub(super) fn end_watches(&self) {
+        self.state.lock().unwrap().ends = true;
     }
 
     /// Cuts all connections in the middle of what they are at.
@@ -355,6 +362,9 @@ async fn tell(
         let told = state.lock().unwrap().resources[kind].told.clone();
         for line in told.iter().skip(next).flatten() {
             chunk(stream, line).await?;
+        }
+        if next < told.len() && state.lock().unwrap().ends {
+            return stream.write_all(b"0\r\n\r\n").await;
         }
         next = next.max(told.len());
         if changes.changed().await.is_err() {

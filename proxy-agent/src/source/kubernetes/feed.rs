@@ -27,7 +27,7 @@ use super::{
 const WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// How often to ask whether the server serves a kind that it did not.
 const ASK_AGAIN: Duration = Duration::from_mins(10);
-/// A watch that ended sooner was none.
+/// A watch that ended sooner, and told of no change, was none.
 const SHORT: Duration = Duration::from_secs(1);
 /// What lasted so long went well.
 const STEADY: Duration = Duration::from_secs(5);
@@ -106,6 +106,7 @@ impl<W: Wire, T: Object> Feed<W, T> {
         } else {
             follower.stream(&connection, path).await
         };
+        let changes = std::mem::take(&mut follower.changes);
         if std::mem::take(&mut follower.progress) > 0 {
             course.errors = 0;
             course.told.clear();
@@ -120,8 +121,10 @@ impl<W: Wire, T: Object> Feed<W, T> {
             Ok(Over::Listed) => Some(Duration::ZERO),
             Ok(over) => {
                 metrics.watch_over(self.resource.kind, over.word());
-                let short = began.elapsed() < SHORT;
-                Some(if short { course.backoff.wait() } else { Duration::ZERO })
+                // A server that has more to tell than it can keep ends watches that are slow: to wait
+                // would make this one slower still.
+                let in_vain = changes == 0 && began.elapsed() < SHORT;
+                Some(if in_vain { course.backoff.wait() } else { Duration::ZERO })
             }
             Err(Stop::Error(error)) => {
                 metrics.watch_over(self.resource.kind, error.word());

@@ -94,6 +94,8 @@ pub(super) struct Follower<W: Wire, T: Object> {
     pub(super) version: Option<String>,
     /// What was told since somebody asked, bookmarks included.
     pub(super) progress: u64,
+    /// Changes among it.
+    pub(super) changes: u64,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +122,7 @@ impl<W: Wire, T: Object> Follower<W, T> {
             lister: Lister::new(feed.convert, feed.event),
             version: None,
             progress: 0,
+            changes: 0,
         }
     }
 
@@ -256,8 +259,12 @@ impl<W: Wire, T: Object> Follower<W, T> {
                 Told::Begun => Told::Begun,
                 Told::Complete { whole } => Told::Complete { whole },
                 Told::Listed(object) => Told::Listed(object.into_object()),
-                Told::Gone(object) => Told::Gone(object.into_object()),
+                Told::Gone(object) => {
+                    self.changes += 1;
+                    Told::Gone(object.into_object())
+                }
                 Told::Changed(object) => {
+                    self.changes += 1;
                     batch.triggers.extend(object.metadata().trigger());
                     Told::Changed(object.into_object())
                 }

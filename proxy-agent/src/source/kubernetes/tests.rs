@@ -177,6 +177,22 @@ async fn a_watch_that_was_cut_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_watch_that_told_of_a_change_and_ended_is_taken_up_at_once() {
+    let server = Fake::start().await;
+    let mut followed = Followed::new(cluster(&[&server]));
+    followed.until("synced").await;
+    server.end_watches();
+    let all = async {
+        for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"] {
+            server.tell(SERVICES, "ADDED", &service(name));
+            followed.until(&format!("+{name}")).await;
+        }
+    };
+    // With waits between them, which double, it would be half a minute.
+    tokio::time::timeout(Duration::from_secs(5), all).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_error_within_a_list_takes_nothing_away_and_is_told() {
     let server = Fake::start().await;
     let pages = vec![Ok(vec![service("a")]), Err(400), Ok(vec![service("b")])];

@@ -113,6 +113,14 @@ fn as_after_a_fresh_start(world: &World, running: &Running) -> Result<bool> {
     Kind::Sluice.clean_up(world, fresh)?;
     let (after, expected) = (plain(&after)?, plain(&expected)?);
     ensure!(after.len() > usize::try_from(world.size)?, "only {} frontends", after.len());
+    let changed = after.iter().filter(|(key, it)| expected.get(*key) != Some(it));
+    if let Some((frontend, endpoints)) = changed.clone().next() {
+        eprintln!(
+            "{} frontends are not as after a fresh start; {frontend}: {endpoints:?}, not {:?}",
+            changed.count(),
+            expected.get(frontend)
+        );
+    }
     Ok(after == expected)
 }
 

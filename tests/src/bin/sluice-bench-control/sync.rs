@@ -39,9 +39,10 @@ pub(crate) struct Started {
 pub(crate) fn measure(world: &World, kind: Kind) -> Result<Started> {
     let prober = world.prober(kind)?;
     let mut running = kind.start(world)?;
+    // Fails at once where the agent has ended.
+    let ready = running.until_ready()?;
     let answered: Instant = prober.until(world.server(), PATIENCE)?;
     drop(prober);
-    let ready = running.until_ready()?;
     running.until_idle()?;
     let cpu = running.cpu()?;
     let (memory, peak) = running.memory()?;
