@@ -150,7 +150,8 @@ impl Api {
         })
     }
 
-    fn each(
+    /// Makes a request for each object, many at a time.
+    pub(super) fn each(
         &self,
         objects: &[Value],
         make: impl Fn(&Value) -> Result<Request<Vec<u8>>>,
@@ -173,7 +174,8 @@ impl Api {
     }
 }
 
-fn request(
+/// A request with a body in JSON; `Null` is none.
+pub(super) fn request(
     method: Method,
     path: &str,
     content_type: &str,

@@ -1,16 +1,13 @@
 //! etcd: one member, on its host's loopback, and what a story does to it.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
-    time::Duration,
-};
+use std::net::Ipv4Addr;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use http::Method;
 use serde_json::{Value, json};
 
-use super::{ControlPlane, objects, programs::Etcd};
+use super::{ControlPlane, api::request, objects, programs::Etcd};
 
 const PORT: u16 = 2379;
 /// Writes in one transaction: etcd takes 128.
@@ -55,13 +52,19 @@ impl ControlPlane {
     /// doesn't; so they come from an object that it has answered with. For numbers of objects that
     /// would take it minutes.
     pub fn store(&self, objects: &[Value]) -> Result<()> {
+        self.etcd_client.each(objects, |object| {
+            request(Method::POST, "/v3/kv/put", "application/json", &put(object)?)
+        })
+    }
+
+    /// The same many at a time, before anybody watches: those have one revision together, so that a
+    /// watch that is taken up again in the midst of them would miss the rest.
+    pub fn seed(&self, objects: &[Value]) -> Result<()> {
         for objects in objects.chunks(TRANSACTION) {
-            let mut writes = Vec::with_capacity(objects.len());
-            for object in objects {
-                let key = BASE64.encode(objects::key(object)?);
-                let value = BASE64.encode(serde_json::to_vec(object)?);
-                writes.push(json!({ "requestPut": { "key": key, "value": value } }));
-            }
+            let writes = objects
+                .iter()
+                .map(|object| Ok(json!({ "requestPut": put(object)? })))
+                .collect::<Result<Vec<_>>>()?;
             self.etcd("/v3/kv/txn", &json!({ "success": writes }))?;
         }
         Ok(())
@@ -76,25 +79,12 @@ impl ControlPlane {
 
     /// etcd's answer to a request in JSON.
     fn etcd(&self, path: &str, body: &Value) -> Result<Value> {
-        let body = body.to_string();
-        // An answer to HTTP/1.0 doesn't come in chunks.
-        let request = format!(
-            "POST {path} HTTP/1.0\r\nHost: etcd\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let answer = self.host.namespace().run(|| {
-            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, PORT))?;
-            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-            stream.write_all(request.as_bytes())?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        })?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.starts_with("HTTP/1.0 200") => {
-                serde_json::from_str(body).with_context(|| format!("etcd answers {answer}"))
-            }
-            _ => bail!("etcd answers {path} with {answer}"),
-        }
+        self.etcd_client.request(Method::POST, path, "application/json", body)
     }
+}
+
+/// A request to put `object` where kube-apiserver keeps it.
+fn put(object: &Value) -> Result<Value> {
+    let (key, value) = (objects::key(object)?, serde_json::to_vec(object)?);
+    Ok(json!({ "key": BASE64.encode(key), "value": BASE64.encode(value) }))
 }

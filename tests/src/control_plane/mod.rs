@@ -26,7 +26,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Family, Host, Lab, Process};
 use access::Access;
@@ -65,6 +65,8 @@ impl Default for Settings {
 /// The control plane. Its parts die with it.
 pub struct ControlPlane {
     api: Api,
+    /// etcd understands JSON too.
+    etcd_client: Api,
     access: Access,
     relay: Option<Relay>,
     controllers: Option<Process>,
@@ -89,9 +91,12 @@ impl ControlPlane {
         let access = Access::make(&directory, certificates.path(AUTHORITY))?;
         let local = format!("https://127.0.0.1:{PORT}");
         let api = Api::new(&host.namespace_handle(), &access.administrator(&local))?;
+        let etcd_client =
+            Api::new(&host.namespace_handle(), &access.kubeconfig_of(&etcd::url(), &json!({})))?;
         let relay = if settings.relayed { Some(Relay::start(&host)?) } else { None };
         let mut made = Self {
             api,
+            etcd_client,
             access,
             relay,
             controllers: None,

@@ -109,7 +109,7 @@ impl World {
             let end = size.min(self.size + PIECE);
             let objects: Vec<Value> =
                 (self.size..end).flat_map(|number| self.seed.objects(number)).collect();
-            self.plane.store(&objects)?;
+            self.plane.seed(&objects)?;
             self.size = end;
         }
         Ok(())
