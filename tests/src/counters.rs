@@ -23,9 +23,9 @@ impl Counters {
                 let text = fs::read_to_string(format!("/proc/thread-self/net/{file}"))?;
                 let lines: Vec<&str> = text.lines().collect();
                 // Pairs of lines: `Group: name name …` and `Group: value value …`.
-                for pair in lines.chunks_exact(2) {
-                    let (group, names) = pair[0].split_once(": ").context("no group")?;
-                    let (_, numbers) = pair[1].split_once(": ").context("no group")?;
+                for [names, numbers] in lines.as_chunks().0 {
+                    let (group, names) = names.split_once(": ").context("no group")?;
+                    let (_, numbers) = numbers.split_once(": ").context("no group")?;
                     for (name, number) in names.split(' ').zip(numbers.split(' ')) {
                         values.insert(format!("{group}.{name}"), number.parse()?);
                     }

@@ -47,8 +47,9 @@ fn parse(item: &str) -> Option<(&str, u8)> {
     let (named, weight) = item.split_once('=')?;
     let (named, weight) = (named.trim(), weight.trim());
     let digits = !weight.is_empty() && weight.bytes().all(|byte| byte.is_ascii_digit());
-    let weight = weight.parse().ok().filter(|weight| digits && (1..=Weights::MAX).contains(weight));
-    Some((named, weight?)).filter(|_| !named.is_empty())
+    let weight = weight.parse().ok()?;
+    let valid = !named.is_empty() && digits && (1..=Weights::MAX).contains(&weight);
+    valid.then_some((named, weight))
 }
 
 fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
