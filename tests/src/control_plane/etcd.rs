@@ -57,10 +57,10 @@ impl ControlPlane {
         })
     }
 
-    /// The same many at a time, before anybody watches: those have one revision together, so that a
-    /// watch that is taken up again in the midst of them would miss the rest.
-    pub fn seed(&self, objects: &[Value]) -> Result<()> {
-        for objects in objects.chunks(TRANSACTION) {
+    /// The same, `together` at a time, which costs etcd less: those have one revision, so that a watch
+    /// that the server ends in the midst of them, and that is taken up again, misses the rest.
+    pub fn store_together(&self, objects: &[Value], together: usize) -> Result<()> {
+        for objects in objects.chunks(together.min(TRANSACTION)) {
             let writes = objects
                 .iter()
                 .map(|object| Ok(json!({ "requestPut": put(object)? })))
@@ -68,6 +68,11 @@ impl ControlPlane {
             self.etcd("/v3/kv/txn", &json!({ "success": writes }))?;
         }
         Ok(())
+    }
+
+    /// The same, before anybody watches: as many at a time as can be.
+    pub fn seed(&self, objects: &[Value]) -> Result<()> {
+        self.store_together(objects, TRANSACTION)
     }
 
     fn etcd_revision(&self) -> Result<u64> {
