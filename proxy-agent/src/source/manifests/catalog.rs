@@ -24,7 +24,7 @@ use super::{
 /// Whether a file may still be written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
-    /// Somebody has it open for writing: what is missing may yet come.
+    /// Somebody has it open for writing, or may have: what is missing may yet come.
     Present,
     /// Nobody has.
     Gone,
@@ -46,6 +46,8 @@ struct File {
     objects: BTreeMap<ObjectId, Described>,
     /// Objects that documents which nobody can read may have held, by a hash of their text.
     kept: HashMap<u64, BTreeSet<ObjectId>>,
+    /// Whether objects are kept for no other reason than that a writer may not be done.
+    incomplete: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +97,12 @@ impl Catalog {
         keep_what_may_be_there(&old, &mut new, &broken, &unreadable, writer);
         events.extend(self.replace(file, old, Some(new)));
         events
+    }
+
+    /// Whether objects are kept that `file` did not describe when it was read last, only because
+    /// its writer may not have been done.
+    pub(super) fn is_incomplete(&self, file: &Path) -> bool {
+        self.files.get(file).is_some_and(|file| file.incomplete)
     }
 
     /// `file` is gone.
@@ -183,10 +191,10 @@ fn keep_what_may_be_there(
         new.kept.insert(*hash, kept);
     }
     for (id, described) in missing {
-        let keep = writer == Writer::Present
-            || broken.contains(&id)
-            || new.kept.values().any(|kept| kept.contains(&id));
-        if keep {
+        let broke = broken.contains(&id) || new.kept.values().any(|kept| kept.contains(&id));
+        let may_come = writer == Writer::Present;
+        new.incomplete |= may_come && !broke;
+        if broke || may_come {
             new.objects.insert(id, described);
         }
     }

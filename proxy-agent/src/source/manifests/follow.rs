@@ -1,8 +1,8 @@
-//! Keeps the catalogue at what the directory says: when to read which file, and what to make of
-//! files that come, go, or are half written.
+//! Keeps the catalogue at what the directory says: looks through it, reads what is worth reading,
+//! and tells of files that come and go.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -15,16 +15,15 @@ use crate::{
 
 use super::{
     catalog::{Catalog, Writer},
-    scan::{Fingerprint, Found, Scan, scan},
+    scan::{Found, Scan, scan},
+    settle::{Known, PATIENCE, Settling},
     watch::{Happened, Watch},
 };
 
 /// How long to wait for more to happen before looking.
 const QUIET: Duration = Duration::from_millis(5);
-/// How long a file may be open for writing, or away, before its state is taken for what is meant.
-const PATIENCE: Duration = Duration::from_millis(40);
-/// How long a file may be open for writing and unchanged before it is taken for complete.
-const WRITER_FORGOTTEN: Duration = Duration::from_secs(5);
+/// How often the first list may wait for files that were written just now.
+const FIRST_LOOKS: u32 = 25;
 /// How often to look even if nothing seems to happen.
 pub(super) const POLL: Duration = Duration::from_secs(1);
 
@@ -32,18 +31,17 @@ pub(super) struct Follower {
     root: PathBuf,
     catalog: Catalog,
     watch: Watch,
-    files: BTreeMap<PathBuf, Fingerprint>,
-    /// Files that are open for writing, as far as is known: since when they are, or when they
-    /// changed last.
-    writing: HashMap<PathBuf, Instant>,
-    /// Files to read whatever their fingerprint says.
-    closed: HashSet<PathBuf>,
+    /// The files that were read, as they were then.
+    files: BTreeMap<PathBuf, Found>,
+    settling: Settling,
     /// Files that were there and aren't.
     missing: HashMap<PathBuf, Instant>,
     /// What was told of directories: not told again until it changes.
     told: BTreeMap<PathBuf, String>,
     /// When the directory was looked through last.
     looked: Instant,
+    /// How often the first list waited for files that were written just now.
+    waited: u32,
     synced: bool,
 }
 
@@ -58,11 +56,11 @@ impl Follower {
             catalog: Catalog::default(),
             watch,
             files: BTreeMap::new(),
-            writing: HashMap::new(),
-            closed: HashSet::new(),
+            settling: Settling::default(),
             missing: HashMap::new(),
             told: BTreeMap::new(),
             looked: Instant::now(),
+            waited: 0,
             synced: false,
         };
         let events = follower.unwatchable(error).into_iter().collect();
@@ -72,21 +70,18 @@ impl Follower {
     /// Waits until it is worth looking.
     pub(super) fn wait(&mut self) {
         // What ran out of patience before the last look was seen to then.
-        let waiting = self.writing.values().chain(self.missing.values());
+        let waiting = self.settling.since().chain(self.missing.values().copied());
         let patience =
-            waiting.map(|since| *since + PATIENCE).filter(|until| *until > self.looked).min();
+            waiting.map(|since| since + PATIENCE).filter(|until| *until > self.looked).min();
+        let poll = if self.synced || self.waited == 0 { POLL } else { PATIENCE };
         let most = patience
-            .map_or(POLL, |until| until.saturating_duration_since(Instant::now()).min(POLL));
+            .map_or(poll, |until| until.saturating_duration_since(Instant::now()).min(poll));
         let happened = self.watch.wait(most, QUIET);
         let now = Instant::now();
         for happened in happened {
             match happened {
-                Happened::Writing(path) => _ = self.writing.insert(actual(path), now),
-                Happened::Closed(path) => {
-                    let path = actual(path);
-                    self.writing.remove(&path);
-                    self.closed.insert(path);
-                }
+                Happened::Writing(path) => self.settling.written(actual(path), now),
+                Happened::Complete(path) => self.settling.completed(actual(path)),
                 Happened::Other => {}
             }
         }
@@ -123,13 +118,17 @@ impl Follower {
 
         let now = Instant::now();
         self.looked = now;
+        // What a file lacks that is being written counts as gone once the first list is complete.
+        if !self.synced && self.waited < FIRST_LOOKS && scan.changed_within(PATIENCE) {
+            self.waited += 1;
+            return events;
+        }
         for (path, found) in &scan.files {
             self.missing.remove(path);
             events.extend(self.file(path, found, now));
         }
         events.extend(self.what_is_missing(&scan, now));
-        self.closed.clear();
-        self.writing.retain(|_, since| now.duration_since(*since) < WRITER_FORGOTTEN);
+        self.settling.looked(&scan.files, now);
         if !self.synced {
             self.synced = true;
             events.push(Event::Synced);
@@ -137,32 +136,26 @@ impl Follower {
         events
     }
 
-    /// Reads a file if it changed and its writer is done, or has had it for long.
+    /// Reads a file if it is worth it.
     fn file(&mut self, path: &Path, found: &Found, now: Instant) -> Vec<Event> {
-        let changed = self.files.get(path) != Some(&found.fingerprint);
-        let closed = self.closed.contains(&found.actual);
-        let since = self.writing.get(&found.actual).copied();
-        let forgotten = since.is_some_and(|since| now.duration_since(since) >= WRITER_FORGOTTEN);
-        if !(changed || closed || forgotten) {
-            return Vec::new();
-        }
-        let writer = match since {
-            Some(since) if self.synced && !forgotten => {
-                if now.duration_since(since) < PATIENCE {
-                    return Vec::new();
-                }
-                Writer::Present
-            }
-            _ => Writer::Gone,
+        let writer = if self.synced {
+            let known =
+                Known { read: self.files.get(path), incomplete: self.catalog.is_incomplete(path) };
+            self.settling.judge(path, found, known, now)
+        } else {
+            Some(Writer::Gone)
         };
+        let Some(writer) = writer else { return Vec::new() };
         match fs::read_to_string(path) {
             Ok(text) => {
-                self.files.insert(path.to_path_buf(), found.fingerprint);
+                self.files.insert(path.to_path_buf(), found.clone());
+                // Somebody may have written since it was looked at, or while it was read.
+                let writer = if found.is_still_at(path) { writer } else { Writer::Present };
                 self.catalog.read(path, &text, writer)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => {
-                self.files.insert(path.to_path_buf(), found.fingerprint);
+                self.files.insert(path.to_path_buf(), found.clone());
                 vec![Event::Problem(Problem {
                     location: Some(Location { file: path.into(), document: 1, line: None }),
                     object: None,

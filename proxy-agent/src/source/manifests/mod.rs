@@ -15,6 +15,7 @@ mod object;
 mod once;
 mod path;
 mod scan;
+mod settle;
 mod watch;
 
 use std::{convert::Infallible, io, path::PathBuf, thread};

@@ -9,6 +9,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// What tells one state of a file from another without reading it.
@@ -22,6 +23,10 @@ pub(super) struct Fingerprint {
 }
 
 impl Fingerprint {
+    pub(super) fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+
     fn of(metadata: &fs::Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -33,12 +38,32 @@ impl Fingerprint {
     }
 }
 
+impl Scan {
+    /// Whether a file was written within the last `time`. One that says it will be isn't.
+    pub(super) fn changed_within(&self, time: Duration) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        self.files.values().any(|file| {
+            let (seconds, nanoseconds) = file.fingerprint.modified;
+            let modified = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+            let age = i128::try_from(now).unwrap_or(i128::MAX) - modified;
+            u128::try_from(age).is_ok_and(|age| age < time.as_nanos())
+        })
+    }
+}
+
 /// A file of manifests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) fingerprint: Fingerprint,
     /// Its path without symlinks: what inotify's events are compared with.
     pub(super) actual: PathBuf,
+}
+
+impl Found {
+    /// Whether the file at `path` is in the same state now.
+    pub(super) fn is_still_at(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|metadata| Fingerprint::of(&metadata) == self.fingerprint)
+    }
 }
 
 /// What a directory has.

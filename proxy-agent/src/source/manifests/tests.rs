@@ -122,6 +122,51 @@ fn a_writer_that_takes_its_time_deletes_nothing() {
 }
 
 #[test]
+fn a_writer_that_truncates_again_and_again_deletes_nothing() {
+    let (mut followed, _) = Followed::new(one_file);
+    let path = followed.path("web.yaml");
+    let begin = Instant::now();
+    for turn in 0_u64.. {
+        if begin.elapsed() > Duration::from_secs(3) {
+            break;
+        }
+        let mut file = fs::File::create(&path).unwrap();
+        std::thread::sleep(Duration::from_micros(turn % 7 * 300));
+        file.write_all(service("web", "10.96.0.1").as_bytes()).unwrap();
+        drop(file);
+        std::thread::sleep(Duration::from_micros(turn % 11 * 700));
+    }
+    followed.quiet();
+}
+
+#[test]
+fn the_first_list_waits_for_a_file_that_is_being_written() {
+    for attempt in 0.. {
+        let root = tempfile::tempdir().unwrap();
+        one_file(root.path());
+        let directory = root.path().join("manifests");
+        let (mut follower, _) = super::Follower::new(directory.clone());
+        let mut file = fs::File::create(directory.join("web.yaml")).unwrap();
+        let emptied = Instant::now();
+        let first = follower.look();
+        if emptied.elapsed() >= super::settle::PATIENCE && attempt < 100 {
+            // This machine is busy: nobody could have known.
+            continue;
+        }
+        assert_eq!(first, []);
+        file.write_all(service("web", "10.96.0.1").as_bytes()).unwrap();
+        let mut told = Vec::new();
+        while !told.contains(&Event::Synced) {
+            follower.wait();
+            told.extend(follower.look());
+        }
+        let told: Vec<String> = told.iter().map(word).collect();
+        assert_eq!(told, ["+web 10.96.0.1", "synced"]);
+        return;
+    }
+}
+
+#[test]
 fn a_config_map_that_is_turned_over_is_told() {
     let (mut followed, first) = Followed::new(|root| {
         let root = root.join("manifests");

@@ -9,7 +9,7 @@ use std::{
 
 use notify::{
     Config, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode, CreateKind, ModifyKind},
+    event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode},
 };
 
 /// What happened to a path.
@@ -17,8 +17,8 @@ use notify::{
 pub(super) enum Happened {
     /// It was written to, and the writer may not be done.
     Writing(PathBuf),
-    /// A writer closed it.
-    Closed(PathBuf),
+    /// A writer closed it, or it was moved here.
+    Complete(PathBuf),
     /// It came, went, or changed in another way.
     Other,
 }
@@ -110,8 +110,9 @@ fn of_interest(event: notify::Event) -> Vec<Happened> {
     let of_each =
         |what: fn(PathBuf) -> Happened, paths: Vec<PathBuf>| paths.into_iter().map(what).collect();
     match event.kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
-            of_each(Happened::Closed, event.paths)
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
+            of_each(Happened::Complete, event.paths)
         }
         // Our own reading is no news.
         EventKind::Access(_) => Vec::new(),
