@@ -5,6 +5,7 @@
 //! reason. It reads text, not syntax trees: what it can't see, reviewers must.
 
 mod banned;
+mod decisions;
 mod layers;
 mod links;
 mod shape;
@@ -67,6 +68,7 @@ fn check(root: &Path) -> Result<Vec<Violation>> {
     unsafe_code::check_table(&sources, &mut violations);
     shape::check_table(&sources, &mut violations);
     links::check(root, &mut violations)?;
+    decisions::check(root, &mut violations)?;
     violations.sort();
     Ok(violations)
 }
