@@ -19,6 +19,7 @@ mod collisions;
 mod datagrams;
 mod defaults;
 mod devices;
+mod errnos;
 mod explain;
 mod exposed;
 mod flood;

@@ -8,10 +8,13 @@ use anyhow::{Context as _, Result, ensure};
 use lab::{
     Agent, AgentFlags, Family, Host, SERVICE_PREFIXES, Server, Uplink, Wiring,
     manifest::{Protocol, Service},
-    probe::{Answer, Failure},
+    probe::{Answer, Failure, Trouble},
 };
 
-use crate::cluster::{Cluster, Exposed, Path};
+use crate::{
+    cluster::{Cluster, Exposed, Path},
+    errnos::{Call, Errnos, Verdict, on_the_wire},
+};
 
 /// Attempts until every endpoint of a set must have answered.
 const PICKS_MAX: usize = 200;
@@ -55,6 +58,7 @@ impl fmt::Display for Place {
 /// The site. Fields are dropped in order: the agent first, the cluster last.
 pub(crate) struct Site {
     agent: Option<Agent>,
+    errnos: Errnos,
     /// A server in the host network of the node that runs the agent.
     pub(crate) own: Server,
     /// Endpoints of every kind.
@@ -102,8 +106,10 @@ impl Site {
         crate::rows::paths::furnish(&cluster)?;
         crate::rows::ranges::furnish(&cluster, &outside)?;
         let agent = cluster.a.start_agent(&place.flags())?;
+        let errnos = Errnos::of(&agent.json(&cluster.a, &["status"])?)?;
         Ok(Self {
             agent: Some(agent),
+            errnos,
             own,
             everywhere,
             by_endpoint,
@@ -149,6 +155,18 @@ impl Site {
     pub(crate) fn is_translated_on_the_wire(&self, client: &Host) -> bool {
         !self.is_inside(client) || self.place.path == Path::Packet
     }
+
+    /// What `call` of `client` fails with that meets `verdict`.
+    pub(crate) fn trouble(&self, client: &Host, call: Call, verdict: Verdict) -> Trouble {
+        let node = client.name() == self.cluster.a.name();
+        let pod_in_scope = self.is_inside(client) && self.place.path == Path::Socket;
+        // A pod's packet is dropped on the packet path, whatever its scope.
+        if node || pod_in_scope && verdict == Verdict::Reject {
+            self.errnos.at_the_socket(call, verdict)
+        } else {
+            on_the_wire(verdict)
+        }
+    }
 }
 
 /// Asks once. The answer has to come from where the question went.
@@ -175,6 +193,11 @@ pub(crate) fn fail(
         _ => client.udp(to).patience_ms(patience_ms).refusal(),
     }
     .with_context(|| format!("{} asks {to}, {protocol:?}", client.name()))
+}
+
+/// The call that [`ask`] and [`fail`] ask by.
+pub(crate) fn call(protocol: Protocol) -> Call {
+    if protocol == Protocol::Tcp { Call::Connect } else { Call::Sendmsg }
 }
 
 /// Asks until each of `servers` has answered, and a few times more; nobody else may.

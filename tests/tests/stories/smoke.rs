@@ -2,17 +2,17 @@
 //! the machine is emulated, each start takes a minute. `cargo xtask vm` runs it on the kernels of the
 //! matrix.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{
     Agent, AgentFlags, Bpftool, Family, Host, SERVICE_PREFIXES, Sluice, Wiring, manifest::Protocol,
     probe::Trouble,
 };
-use serde_json::Value;
 
 use crate::{
     cluster::{Cluster, Kind, eventually},
+    errnos::features,
     site::{ask, by_all_means},
 };
 
@@ -93,20 +93,6 @@ fn refuses(client: &Host, to: SocketAddr) -> Result<()> {
     let failure = client.tcp(to).patience_ms(5000).refusal()?;
     ensure!(failure.trouble == Trouble::Refused, "{} asks {to}: {failure}", client.name());
     Ok(())
-}
-
-/// Which of the features that kernels differ in this one has, as `status` says.
-fn features(status: &Value) -> Result<BTreeMap<String, bool>> {
-    let found = status["agent"]["says"]["kernel"].as_array().context("no findings")?;
-    let features: BTreeMap<_, _> = found
-        .iter()
-        .filter_map(|one| Some((one["feature"].as_str()?.to_owned(), one["present"].as_bool()?)))
-        .collect();
-    for name in ["netns-cookie", "set-retval", "tcx", "ticks", "csum-ipv6"] {
-        ensure!(features.contains_key(name), "nothing is said of {name}: {features:?}");
-    }
-    println!("{features:?}");
-    Ok(features)
 }
 
 fn assert_devices_are_attached_by(agent: &Agent, cluster: &Cluster, by: &str) -> Result<()> {

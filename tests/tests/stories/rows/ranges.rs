@@ -7,8 +7,9 @@ use lab::{Addresses, Family, Host, manifest::Protocol, probe::Trouble};
 
 use crate::{
     cluster::{Cluster, Exposed, Kind},
+    errnos::Verdict,
     rows::rows,
-    site::{SILENCE_MS, Site, ask, by_all_means, fail},
+    site::{SILENCE_MS, Site, ask, by_all_means, call, fail},
 };
 
 rows![Site:
@@ -127,7 +128,8 @@ fn pods_and_the_node_are_filtered_like_anyone(site: &Site) -> Result<()> {
         let to = service(site, RANGED).at(Kind::LoadBalancer, family, protocol);
         for client in [&site.cluster.client, &*site.cluster.a] {
             let failure = fail(client, to, protocol, SILENCE_MS)?;
-            ensure!(failure.trouble == Trouble::TimedOut, "{}: {failure}", client.name());
+            let expected = site.trouble(client, call(protocol), Verdict::Drop);
+            ensure!(failure.trouble == expected, "{}: {failure}", client.name());
         }
         Ok(())
     })

@@ -3,12 +3,18 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, ensure};
-use lab::{Addresses, Family, Host, manifest::Protocol, packet::Seen, probe::Trouble};
+use lab::{
+    Addresses, Family, Host,
+    manifest::Protocol,
+    packet::Seen,
+    probe::{Failure, Trouble},
+};
 
 use crate::{
     cluster::{DNS, Exposed, HTTP, Kind},
+    errnos::{Call, Verdict},
     rows::rows,
-    site::{SILENCE_MS, Site, ask, by_all_means, fail},
+    site::{SILENCE_MS, Site, ask, by_all_means, call, fail},
 };
 
 rows![Site:
@@ -31,17 +37,22 @@ const UNDEFINED: u16 = 9;
 const REFUSED_WITHIN: Duration = Duration::from_secs(3);
 
 /// A refusal in time.
-fn refuses(client: &Host, to: SocketAddr, protocol: Protocol) -> Result<()> {
+fn refuses(site: &Site, client: &Host, to: SocketAddr, protocol: Protocol) -> Result<()> {
     let failure = fail(client, to, protocol, 5000)?;
-    let in_time = failure.trouble == Trouble::Refused && failure.after() < REFUSED_WITHIN;
-    ensure!(in_time, "{} asks {to}: {failure}", client.name());
+    let expected = site.trouble(client, call(protocol), Verdict::Reject);
+    ensure!(is_in_time(&failure, expected), "{} asks {to}: {failure}", client.name());
     Ok(())
 }
 
-/// Nothing comes back.
-fn drops(client: &Host, to: SocketAddr, protocol: Protocol) -> Result<()> {
+fn is_in_time(failure: &Failure, expected: Trouble) -> bool {
+    failure.trouble == expected && failure.after() < REFUSED_WITHIN
+}
+
+/// A drop: nothing comes back, as far as this client can be told so.
+fn drops(site: &Site, client: &Host, to: SocketAddr, protocol: Protocol) -> Result<()> {
     let failure = fail(client, to, protocol, SILENCE_MS)?;
-    ensure!(failure.trouble == Trouble::TimedOut, "{} asks {to}: {failure}", client.name());
+    let expected = site.trouble(client, call(protocol), Verdict::Drop);
+    ensure!(failure.trouble == expected, "{} asks {to}: {failure}", client.name());
     Ok(())
 }
 
@@ -49,7 +60,7 @@ fn no_endpoint_anywhere_refuses_at_every_frontend(site: &Site) -> Result<()> {
     by_all_means(|family, protocol| {
         for kind in Kind::ALL {
             for client in site.clients() {
-                refuses(client, site.empty.at(kind, family, protocol), protocol)?;
+                refuses(site, client, site.empty.at(kind, family, protocol), protocol)?;
             }
         }
         Ok(())
@@ -79,13 +90,12 @@ fn refuses_every_kind_of_socket(
                 to.set_port(port(to.port()));
                 to
             });
-            for (kind, failure) in [
-                ("TCP", client.tcp(tcp).refusal()?),
-                ("unconnected UDP", client.udp(udp).refusal()?),
-                ("connected UDP", client.udp(udp).connected().refusal()?),
+            for (kind, call, failure) in [
+                ("TCP", Call::Connect, client.tcp(tcp).refusal()?),
+                ("unconnected UDP", Call::Sendmsg, client.udp(udp).refusal()?),
+                ("connected UDP", Call::Connect, client.udp(udp).connected().refusal()?),
             ] {
-                let in_time =
-                    failure.trouble == Trouble::Refused && failure.after() < REFUSED_WITHIN;
+                let in_time = is_in_time(&failure, site.trouble(client, call, Verdict::Reject));
                 ensure!(in_time, "{kind} of {} to {tcp} or {udp}: {failure}", client.name());
             }
         }
@@ -96,14 +106,14 @@ fn refuses_every_kind_of_socket(
 fn internal_policy_local_without_local_endpoints_drops(site: &Site) -> Result<()> {
     by_all_means(|family, protocol| {
         let to = site.inner_remote.at(Kind::ClusterIp, family, protocol);
-        site.clients().into_iter().try_for_each(|client| drops(client, to, protocol))
+        site.clients().into_iter().try_for_each(|client| drops(site, client, to, protocol))
     })
 }
 
 fn external_policy_local_without_local_endpoints_drops(site: &Site) -> Result<()> {
     by_all_means(|family, protocol| {
         Kind::EXTERNAL.into_iter().try_for_each(|kind| {
-            drops(&site.outside, site.outer_remote.at(kind, family, protocol), protocol)
+            drops(site, &site.outside, site.outer_remote.at(kind, family, protocol), protocol)
         })
     })
 }
@@ -112,7 +122,7 @@ fn an_undefined_port_of_a_cluster_ip_refuses_whoever_asks(site: &Site) -> Result
     by_all_means(|family, protocol| {
         let mut to = site.everywhere.at(Kind::ClusterIp, family, protocol);
         to.set_port(UNDEFINED);
-        site.clients().into_iter().try_for_each(|client| refuses(client, to, protocol))
+        site.clients().into_iter().try_for_each(|client| refuses(site, client, to, protocol))
     })
 }
 
@@ -123,7 +133,8 @@ fn an_undefined_port_of_a_load_balancer_or_external_ip_is_untouched(site: &Site)
             to.set_port(UNDEFINED);
             for client in [&site.cluster.client, &*site.cluster.a] {
                 let leaving = site.cluster.lab.watch_fabric("node-a")?;
-                drops(client, to, protocol)?;
+                let failure = fail(client, to, protocol, SILENCE_MS)?;
+                ensure!(failure.trouble == Trouble::TimedOut, "{}: {failure}", client.name());
                 // Where it would go if there were no Services.
                 let seen =
                     leaving.expect(Duration::from_secs(1), |seen| seen.destination() == to)?;
@@ -142,7 +153,7 @@ fn an_address_of_a_service_cidr_that_nobody_owns_drops(site: &Site) -> Result<()
     let leaks = site.cluster.lab.watch_fabric("node-a")?;
     by_all_means(|family, protocol| {
         let to = SocketAddr::new(nobody.of(family), 80);
-        site.clients().into_iter().try_for_each(|client| drops(client, to, protocol))
+        site.clients().into_iter().try_for_each(|client| drops(site, client, to, protocol))
     })?;
     let from_the_node = |seen: &Seen| {
         let source = seen.source().ip();
@@ -160,7 +171,9 @@ fn a_node_port_number_that_nobody_owns_is_the_hosts(site: &Site) -> Result<()> {
         let hosts =
             if protocol == Protocol::Tcp { site.own.tcp(family) } else { site.own.udp(family) };
         for client in site.clients() {
-            refuses(client, nobody, protocol)?;
+            let failure = fail(client, nobody, protocol, 5000)?;
+            let refused = is_in_time(&failure, Trouble::Refused);
+            ensure!(refused, "{} asks {nobody}: {failure}", client.name());
             let answer = ask(client, hosts, protocol)?;
             ensure!(answer.server == "node-a", "{} answered", answer.server);
         }
