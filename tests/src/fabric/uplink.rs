@@ -1,7 +1,7 @@
 //! Kinds of uplink: what the device towards other machines is, and how pods of other nodes are
 //! reached.
 
-use std::{env, fmt, process};
+use std::fmt;
 
 use anyhow::Result;
 
@@ -62,8 +62,8 @@ impl Uplink {
 
     /// Whether this kernel has such devices.
     pub fn is_available(self) -> Result<bool> {
-        let scratch = format!("sluice-lab-scratch-{}-{self}", process::id());
-        let namespace = NetNs::create(env::temp_dir().join(scratch))?;
+        let scratch = tempfile::tempdir()?;
+        let namespace = NetNs::create(scratch.path().join("namespace"))?;
         Ok(match self {
             Self::Ethernet => true,
             Self::Vlan => {
